@@ -1,0 +1,48 @@
+/* Metrics: families in static tables, label sets interned to a series once, then an update is one
+ * relaxed add to memory of the updating thread; the scrape (main thread) sums over threads.
+ * Series of one thread are created by that thread only, without a lock. */
+#pragma once
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/base/str.h"
+
+enum metric_type { METRIC_COUNTER, METRIC_GAUGE };
+
+struct metric_family {
+    const char *name; /* without the "_total" that counters get in the exposition */
+    const char *help; /* ends with a full stop */
+    enum metric_type type;
+};
+
+struct metric_series {
+    _Atomic int64_t value;
+};
+
+/* The calling thread's series of this label set. labels: the text between the braces, e.g.
+ * reporter="source",source_app="x" (use metric_label() to build it); copied. Never NULL: when the
+ * family has reached its cap (10,000 label sets per thread) all further sets share one series with
+ * the single label overflow="true". */
+struct metric_series *metric_series(const struct metric_family *f, struct str labels);
+static inline void metric_add(struct metric_series *s, int64_t v)
+{
+    /* only the owner thread writes: a load and a store, no locked instruction */
+    atomic_store_explicit(&s->value, atomic_load_explicit(&s->value, memory_order_relaxed) + v,
+                          memory_order_relaxed);
+}
+static inline void metric_set(struct metric_series *s, int64_t v)
+{
+    atomic_store_explicit(&s->value, v, memory_order_relaxed);
+}
+/* Appends key="value" (escaped), with a comma before it when out is not empty. */
+void metric_label(struct strbuf *out, const char *key, struct str value);
+/* Called at scrape time on the main thread to refresh gauges. */
+void metric_on_scrape(void (*fn)(void *owner), void *owner);
+
+/* Exposition: Prometheus text 0.0.4, or OpenMetrics 1.0 (ends in "# EOF"). Families without
+ * series are absent. Main thread. */
+void metric_expose(struct strbuf *out, bool openmetrics);
+/* Sum over threads and label sets that contain the text `having` ("" = all). For tests and status. */
+int64_t metric_sum(const char *name, const char *having);
