@@ -1,5 +1,9 @@
 /* One event loop of one thread: descriptors, timers, signals, work for the end of the turn.
- * libevent is the engine (epoll); nothing else of it is used.
+ *
+ * libevent's base waits, tells signals and the time. Descriptors live in an epoll set of the loop's
+ * own, which the base watches: libevent reports EPOLLERR and EPOLLHUP as "readable and writable",
+ * which an edge-triggered socket can't tell from ordinary readiness (after a short read it then has
+ * to ask once more, each time), and it costs 130 bytes a descriptor.
  *
  * A turn: descriptors and timers that are ready call back; then the tasks deferred so far run,
  * phase by phase (WORK, FLUSH, FREE); then messages from other threads. A task deferred while its
@@ -9,9 +13,6 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-
-#include <event2/event.h>
-#include <event2/event_struct.h>
 
 #include "lib/base/list.h"
 #include "lib/base/rc.h"
@@ -34,13 +35,15 @@ enum {
     LOOP_READ = 1,
     LOOP_WRITE = 2,
     LOOP_LEVEL = 4, /* for listeners and rare descriptors: called as long as it is ready */
+    LOOP_HANGUP =
+        8, /* reported only: the peer shut down or the socket failed; no edge may follow */
 };
 typedef void loop_fd_fn(void *owner, unsigned ready);
 struct loop_fd {
-    struct event ev;
-    struct loop *loop;
+    struct loop *loop; /* NULL when closed */
     loop_fd_fn *fn;
     void *owner;
+    int fd;
 };
 /* The fd stays the caller's. RC_LIMIT when the kernel takes no more. */
 NODISCARD enum rc loop_fd_open(struct loop_fd *f, struct loop *l, int fd, unsigned events,
