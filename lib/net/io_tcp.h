@@ -11,6 +11,7 @@ struct io_tcp {
     struct loop_fd watch;
     int fd; /* -1 once closed */
     bool readable, writable;
+    bool hangup; /* the last edge: no further one may come */
     bool connecting;
     bool heap;
 };
