@@ -7,6 +7,7 @@
 #pragma once
 
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/uio.h>
 
 #include "lib/base/rc.h"
@@ -48,7 +49,7 @@ static inline struct io_result io_writev(struct io *io, const struct iovec *iov,
 }
 static inline struct io_result io_write(struct io *io, const void *p, size_t n)
 {
-    struct iovec iov = {(void *)p, n};
+    struct iovec iov = {(void *)(uintptr_t)p, n};
     return io->ops->writev(io, &iov, 1);
 }
 static inline enum rc io_shut_write(struct io *io)
