@@ -402,10 +402,11 @@ static void reap(void *owner)
 {
     struct h2_session *s = owner;
     struct h2_stream *st, *tmp;
+    LIST_FOREACH_SAFE (st, tmp, &s->gone, node)
+        h2_stream_bury(st, st->close_why);
     if (s->dead) {
-        list_splice(&s->streams, &s->gone);
         while ((st = LIST_FIRST(&s->streams, struct h2_stream, node)))
-            h2_stream_bury(st, s->why);
+            h2_stream_bury(st, st->closed ? st->close_why : s->why);
         send_goaway(s);
         s->ops->on_close(s->owner, s->why);
         io_close(s->io, s->why);
@@ -415,8 +416,6 @@ static void reap(void *owner)
         free(s);
         return;
     }
-    LIST_FOREACH_SAFE (st, tmp, &s->gone, node)
-        h2_stream_bury(st, st->close_why);
     if (s->n_streams == 0 && !s->idle_told) {
         s->idle_told = true;
         if (s->draining)
