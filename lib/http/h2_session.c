@@ -508,7 +508,7 @@ static void tick(void *owner)
 static void session_failed(struct h2_session *s, enum rc why)
 {
     s->io_failed = true;
-    h2_session_close(s, why);
+    h2_session_close(s, s->draining && list_empty(&s->streams) ? RC_DRAIN : why);
 }
 
 /* What the batch brought is handed on, stream by stream, before the buffer is used again. */
@@ -538,7 +538,7 @@ static void read_more(void *owner)
         if (r.rc == RC_AGAIN)
             break;
         if (r.rc != RC_OK) {
-            session_failed(s, r.rc == RC_EOF && s->n_streams ? RC_RESET : r.rc);
+            session_failed(s, r.rc == RC_EOF && !list_empty(&s->streams) ? RC_RESET : r.rc);
             return;
         }
         feed(s, buf->in, r.n);
