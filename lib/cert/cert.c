@@ -1,11 +1,8 @@
 #include "lib/cert/cert.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <openssl/err.h>
 #include <openssl/pem.h>
@@ -34,40 +31,6 @@ void cert_errmsg(struct errmsg *e, const char *what)
         reason = ERR_reason_error_string(code);
     errmsg_set(e, "%s%s%s", what, reason ? ": " : "", reason ? reason : "");
     ERR_clear_error();
-}
-
-enum rc cert_read_file(const char *path, size_t max, struct strbuf *out, struct errmsg *ret_msg)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-    if (fd < 0) {
-        enum rc rc = errno == ENOENT || errno == ENOTDIR ? RC_NOT_FOUND : RC_IO;
-        errmsg_set(ret_msg, "%s: %s", path, strerror(errno));
-        return rc;
-    }
-    char buf[4096];
-    enum rc rc = RC_OK;
-    size_t total = 0;
-    for (;;) {
-        ssize_t n = read(fd, buf, sizeof(buf));
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0) {
-            errmsg_set(ret_msg, "%s: %s", path, strerror(errno));
-            rc = RC_IO;
-        }
-        if (n <= 0)
-            break;
-        total += (size_t)n;
-        if (total > max) {
-            errmsg_set(ret_msg, "%s: larger than %zu bytes", path, max);
-            rc = RC_LIMIT;
-            break;
-        }
-        strbuf_add(out, buf, (size_t)n);
-    }
-    OPENSSL_cleanse(buf, sizeof(buf)); /* it may have been a key or a token */
-    close(fd);
-    return rc;
 }
 
 /* -- lists of PEM certificates -- */

@@ -3,7 +3,7 @@
 #pragma once
 
 #include <openssl/evp.h>
-#include <openssl/x509.h>
+#include <openssl/x509v3.h>
 
 #include "lib/base/mem.h"
 #include "lib/base/rc.h"
@@ -81,10 +81,6 @@ void cert_to_pem(X509 *x, struct strbuf *out);
  * chain may be NULL. RC_CERT with the reason. */
 NODISCARD enum rc cert_verify(X509 *leaf, STACK_OF(X509) * chain, const struct trust *t,
                               int purpose, struct errmsg *ret_msg);
-
-/* A whole file, at most max bytes. RC_NOT_FOUND, RC_LIMIT, RC_IO with the path in ret_msg. */
-NODISCARD enum rc cert_read_file(const char *path, size_t max, struct strbuf *out,
-                                 struct errmsg *ret_msg);
 
 /* -- keys and signing requests (lib/cert/key.c) -- */
 NODISCARD enum rc key_new(EVP_PKEY **ret);                       /* ECDSA P-256 */

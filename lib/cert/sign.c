@@ -8,7 +8,6 @@
 #include "lib/base/hash.h"
 #include "lib/base/must.h"
 #include "lib/cert/cert.h"
-#include "lib/net/addr.h"
 
 #define DNS_NAME_MAX 253
 
@@ -88,9 +87,11 @@ static enum rc add_sans(X509 *x, const struct cert_spec *spec, struct errmsg *re
     if (spec->id)
         push_san(sans, GEN_URI, spec->id->uri.p, spec->id->uri.n);
     for (size_t i = 0; rc == RC_OK && i < spec->n_names; i++) {
-        struct addr a;
-        if (addr_parse_ip(spec->names[i], &a) == RC_OK) {
-            push_san(sans, GEN_IPADD, a.ip, addr_len(&a));
+        char *text AUTO_FREE = str_dup(spec->names[i]);
+        ASN1_OCTET_STRING *ip = a2i_IPADDRESS(text);
+        if (ip) {
+            push_san(sans, GEN_IPADD, ASN1_STRING_get0_data(ip), (size_t)ASN1_STRING_length(ip));
+            ASN1_OCTET_STRING_free(ip);
         } else if (dns_name_ok(spec->names[i])) {
             push_san(sans, GEN_DNS, spec->names[i].p, spec->names[i].n);
         } else {

@@ -2,6 +2,7 @@
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
 
+#include "lib/base/file.h"
 #include "lib/base/hash.h"
 #include "lib/base/must.h"
 #include "lib/cert/cert.h"
@@ -47,7 +48,7 @@ enum rc trust_load(const char *path, struct trust **ret, struct errmsg *ret_msg)
 {
     struct strbuf pem AUTO_STRBUF;
     strbuf_init(&pem, CERT_PEM_MAX);
-    enum rc rc = cert_read_file(path, CERT_PEM_MAX, &pem, ret_msg);
+    enum rc rc = file_read(path, CERT_PEM_MAX, &pem, ret_msg);
     if (rc != RC_OK)
         return rc;
     rc = trust_parse(strbuf_str(&pem), ret, ret_msg);

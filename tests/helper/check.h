@@ -5,12 +5,16 @@
 
 #include <check.h>
 
-#define TEST_MAIN(suite, ...)                                         \
+#define TEST_MAIN(suite, ...) TEST_MAIN_FIXTURE(suite, NULL, NULL, __VA_ARGS__)
+
+/* setup and teardown (void functions, or NULL) run around each test. */
+#define TEST_MAIN_FIXTURE(suite, setup, teardown, ...)                \
     int main(void)                                                    \
     {                                                                 \
         const TTest *tests[] = {__VA_ARGS__};                         \
         Suite *s = suite_create(suite);                               \
         TCase *c = tcase_create(suite);                               \
+        tcase_add_checked_fixture(c, setup, teardown);                \
         for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++) \
             tcase_add_test(c, tests[i]);                              \
         suite_add_tcase(s, c);                                        \

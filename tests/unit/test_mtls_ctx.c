@@ -348,24 +348,6 @@ START_TEST(references)
 }
 END_TEST
 
-int main(void)
-{
-    const TTest *tests[] = {mesh_peers_see_each_other,
-                            the_name_that_fits_counts,
-                            bad_certificates_fail_the_handshake,
-                            no_client_certificate,
-                            server_names,
-                            what_clients_may_offer,
-                            references};
-    Suite *s = suite_create("mtls_ctx");
-    TCase *c = tcase_create("mtls_ctx");
-    tcase_add_checked_fixture(c, setup, teardown);
-    for (size_t i = 0; i < ARRAY_LEN(tests); i++)
-        tcase_add_test(c, tests[i]);
-    suite_add_tcase(s, c);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}
+TEST_MAIN_FIXTURE("mtls_ctx", setup, teardown, mesh_peers_see_each_other, the_name_that_fits_counts,
+                  bad_certificates_fail_the_handshake, no_client_certificate, server_names,
+                  what_clients_may_offer, references)
