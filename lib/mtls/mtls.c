@@ -53,7 +53,7 @@ static _Thread_local struct cipher_buf *cipher;
 
 static struct mtls *mtls_of(const struct io *io)
 {
-    return container_of(io, struct mtls, io);
+    return container_of((uintptr_t)io, struct mtls, io);
 }
 
 /* -- thread buffers -- */

@@ -126,6 +126,7 @@ static void transfer(size_t chunk, size_t total, size_t piece, size_t cap)
         pump_read(&r.server, cap);
         pump_read(&r.client, cap);
     }
+    turns(&r, 2);
     ck_assert(r.client.ready && r.server.ready);
     ck_assert(mtls_ready(r.client.io) && mtls_ready(r.server.io));
     ck_assert(str_eqz(mtls_peer(r.server.io)->uri, ID_A));
