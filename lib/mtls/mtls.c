@@ -60,8 +60,10 @@ static struct mtls *mtls_of(const struct io *io)
 
 static void cipher_begin(struct mtls *m)
 {
-    if (!cipher)
-        cipher = mem_alloc(sizeof(*cipher)); /* for the thread's life */
+    if (!cipher) { /* for the thread's life; not cleared, so untouched pages cost nothing */
+        cipher = mem_alloc(sizeof(*cipher));
+        cipher->user = NULL;
+    }
     MUST(!cipher->user);
     cipher->user = m;
     cipher->in_at = cipher->in_n = cipher->out_n = 0;
