@@ -185,6 +185,36 @@ static enum rc lock_folder(const char *folder, int *ret_fd, struct errmsg *ret_m
     return RC_OK;
 }
 
+/* -- the serving certificate -- */
+
+static enum rc make_serving(struct ca *ca, struct mtls_ctx **ret, struct errmsg *ret_msg)
+{
+    EVP_PKEY *key AUTO(EVP_PKEY_free) = NULL;
+    X509 *x AUTO(X509_free) = NULL;
+    struct cert *cert AUTO(cert_unref) = NULL;
+    if (key_new(&key) != RC_OK) {
+        errmsg_set(ret_msg, "a key for the serving certificate can't be made");
+        return RC_CERT;
+    }
+    struct cert_spec spec = {.key = key,
+                             .names = ca->names,
+                             .n_names = ca->n_names,
+                             .now_s = ca->now_s(),
+                             .valid_s = CA_SERVING_S};
+    enum rc rc = cert_sign(&spec, ca->signer->leaf, ca->signer->key, &x, ret_msg);
+    if (rc != RC_OK)
+        return rc;
+    STACK_OF(X509) *chain = X509_chain_up_ref(ca->signer->chain);
+    X509_up_ref(ca->signer->leaf);
+    X509_up_ref(x);
+    MUST(chain && sk_X509_unshift(chain, ca->signer->leaf) && sk_X509_unshift(chain, x));
+    rc = cert_make(chain, key, &cert, ret_msg);
+    OSSL_STACK_OF_X509_free(chain);
+    if (rc != RC_OK)
+        return rc;
+    return mtls_ctx_new(MTLS_SERVER_PUBLIC, cert, ca->trust, ret, ret_msg);
+}
+
 /* -- the authority -- */
 
 static enum rc check_signer(struct ca *ca, struct errmsg *ret_msg)
@@ -254,7 +284,7 @@ static enum rc ca_fill(struct ca *ca, const struct ca_files *f, struct errmsg *r
     if (rc != RC_OK)
         return rc;
     fill_chain(ca, strbuf_str(&f->root));
-    return ca_serving(ca, ret_msg) ? RC_OK : RC_INVALID; /* tells a bad name now, not later */
+    return make_serving(ca, &ca->serving, ret_msg); /* tells a bad name now, not later */
 }
 
 static void copy_names(struct ca *ca, const struct ca_opts *o)
@@ -342,36 +372,6 @@ int64_t ca_root_not_after_s(const struct ca *ca)
 int64_t ca_signer_not_after_s(const struct ca *ca)
 {
     return ca->signer->not_after_s;
-}
-
-/* -- the serving certificate -- */
-
-static enum rc make_serving(struct ca *ca, struct mtls_ctx **ret, struct errmsg *ret_msg)
-{
-    EVP_PKEY *key AUTO(EVP_PKEY_free) = NULL;
-    X509 *x AUTO(X509_free) = NULL;
-    struct cert *cert AUTO(cert_unref) = NULL;
-    if (key_new(&key) != RC_OK) {
-        errmsg_set(ret_msg, "a key for the serving certificate can't be made");
-        return RC_CERT;
-    }
-    struct cert_spec spec = {.key = key,
-                             .names = ca->names,
-                             .n_names = ca->n_names,
-                             .now_s = ca->now_s(),
-                             .valid_s = CA_SERVING_S};
-    enum rc rc = cert_sign(&spec, ca->signer->leaf, ca->signer->key, &x, ret_msg);
-    if (rc != RC_OK)
-        return rc;
-    STACK_OF(X509) *chain = X509_chain_up_ref(ca->signer->chain);
-    X509_up_ref(ca->signer->leaf);
-    X509_up_ref(x);
-    MUST(chain && sk_X509_unshift(chain, ca->signer->leaf) && sk_X509_unshift(chain, x));
-    rc = cert_make(chain, key, &cert, ret_msg);
-    OSSL_STACK_OF_X509_free(chain);
-    if (rc != RC_OK)
-        return rc;
-    return mtls_ctx_new(MTLS_SERVER_PUBLIC, cert, ca->trust, ret, ret_msg);
 }
 
 struct mtls_ctx *ca_serving(struct ca *ca, struct errmsg *ret_msg)

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -15,6 +16,8 @@ struct metric_family {
     const char *name; /* without the "_total" that counters get in the exposition */
     const char *help; /* ends with a full stop */
     enum metric_type type;
+    bool
+        plain; /* a counter exposed under exactly this name: Istio's control plane has no "_total" */
 };
 
 struct metric_series {

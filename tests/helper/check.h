@@ -8,21 +8,21 @@
 #define TEST_MAIN(suite, ...) TEST_MAIN_FIXTURE(suite, NULL, NULL, __VA_ARGS__)
 
 /* setup and teardown (void functions, or NULL) run around each test. */
-#define TEST_MAIN_FIXTURE(suite, setup, teardown, ...)                \
-    int main(void)                                                    \
-    {                                                                 \
-        const TTest *tests[] = {__VA_ARGS__};                         \
-        Suite *s = suite_create(suite);                               \
-        TCase *c = tcase_create(suite);                               \
-        tcase_add_checked_fixture(c, setup, teardown);                \
-        for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++) \
-            tcase_add_test(c, tests[i]);                              \
-        suite_add_tcase(s, c);                                        \
-        SRunner *r = srunner_create(s);                               \
-        srunner_run_all(r, CK_ENV);                                   \
-        int failed = srunner_ntests_failed(r);                        \
-        srunner_free(r);                                              \
-        return failed ? EXIT_FAILURE : EXIT_SUCCESS;                  \
+#define TEST_MAIN_FIXTURE(suite, setup, teardown, ...)                  \
+    int main(void)                                                      \
+    {                                                                   \
+        const TTest *tests_[] = {__VA_ARGS__};                          \
+        Suite *suite_ = suite_create(suite);                            \
+        TCase *case_ = tcase_create(suite);                             \
+        tcase_add_checked_fixture(case_, setup, teardown);              \
+        for (size_t i = 0; i < sizeof(tests_) / sizeof(tests_[0]); i++) \
+            tcase_add_test(case_, tests_[i]);                           \
+        suite_add_tcase(suite_, case_);                                 \
+        SRunner *run_ = srunner_create(suite_);                         \
+        srunner_run_all(run_, CK_ENV);                                  \
+        int failed_ = srunner_ntests_failed(run_);                      \
+        srunner_free(run_);                                             \
+        return failed_ ? EXIT_FAILURE : EXIT_SUCCESS;                   \
     }
 
 #define ck_assert_rc(expr, want)                                                            \
