@@ -393,9 +393,10 @@ static void send_goaway(struct h2_session *s)
     if (s->io_failed || s->held ||
         nghttp2_session_terminate_session(s->ng, goaway_code(s->why)) != 0)
         return;
+    char *out = scratch_get()->out;
     s->out_n = 0;
     if (nghttp2_session_send(s->ng) == 0 && s->out_n)
-        (void)io_write(s->io, scratch_get()->out, s->out_n).n;
+        (void)io_write(s->io, out, s->out_n).n;
 }
 
 static void reap(void *owner)
@@ -593,6 +594,7 @@ static void flush(void *owner)
     if (s->dead || s->blocked)
         return;
     enum rc rc = write_held(s);
+    char *out = scratch_get()->out;
     for (int round = 0; rc == RC_OK; round++) {
         if (round == WRITE_ROUNDS) {
             flush_later(s);
@@ -608,7 +610,7 @@ static void flush(void *owner)
         }
         if (s->out_n == 0)
             break;
-        rc = write_out(s, scratch->out, s->out_n);
+        rc = write_out(s, out, s->out_n);
         if (s->out_n < H2_OUT_CAP / 2)
             break; /* it was not the buffer that ended the round */
     }
