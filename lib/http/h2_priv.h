@@ -8,6 +8,7 @@
 #define H2_FRAME_HEAD 9            /* bytes of a frame's head (RFC 9113 4.1) */
 #define H2_FRAME_MIN  2048         /* room below which a frame waits for the next buffer */
 #define H2_FRAME_CAP  (128 * 1024) /* body of one DATA frame at most */
+#define H2_TOKENS_MAX 20000        /* control frames at once, in units of cost */
 #define H2_IN_CAP     (256 * 1024) /* plaintext taken in one read */
 #define H2_OUT_CAP    (256 * 1024) /* plaintext written at once */
 
@@ -34,7 +35,8 @@ struct h2_session {
     int64_t settings_at, ping_at, last_recv, drain_at, goaway_final_at;
     bool dead, io_failed, blocked, draining, peer_goaway, settings_seen, idle_told;
     enum rc why;
-    size_t out_n;  /* bytes in the thread's out buffer, during flush */
+    char *out;     /* the thread's out buffer, during flush */
+    size_t out_n;  /* bytes in it */
     uint64_t sent; /* DATA bytes, towards flood credit */
     int64_t tokens, tokens_at;
     char *held; /* plaintext that the pipe did not take */
@@ -58,6 +60,8 @@ struct h2_stream {
     bool headers_done, responded, end_seen, end_told, end_sent, closed;
 };
 
+nghttp2_session *h2_ng_new(struct h2_session *s);
+void h2_session_tick(void *session); /* deadlines, keepalive */
 struct h2_stream *h2_stream_new(struct h2_session *s);
 void h2_stream_dirty(struct h2_stream *st);
 void h2_stream_deliver(struct h2_stream *st); /* takes it off the dirty list */

@@ -12,6 +12,7 @@
 
 #include "lib/base/mem.h"
 #include "lib/base/must.h"
+#include "lib/base/scratch.h"
 #include "lib/mtls/mtls_priv.h"
 #include "lib/net/addr.h"
 
@@ -60,10 +61,7 @@ static struct mtls *mtls_of(const struct io *io)
 
 static void cipher_begin(struct mtls *m)
 {
-    if (!cipher) { /* for the thread's life; not cleared, so untouched pages cost nothing */
-        cipher = mem_alloc(sizeof(*cipher));
-        cipher->user = NULL;
-    }
+    cipher = scratch_get(SCRATCH_TLS, sizeof(*cipher));
     MUST(!cipher->user);
     cipher->user = m;
     cipher->in_at = cipher->in_n = cipher->out_n = 0;

@@ -1,12 +1,11 @@
 #include "proxy/core/relay_tcp.h"
 
 #include "lib/base/mem.h"
+#include "lib/base/scratch.h"
 
 #define BUF    (128 * 1024)
 #define BUDGET (1024 * 1024) /* bytes in one turn */
 #define IOV    16
-
-static _Thread_local char *buf;
 
 static void finish(struct relay_tcp *r, enum rc why)
 {
@@ -57,6 +56,7 @@ static enum rc write_some(struct relay_tcp_side *to, const char *p, size_t n)
 static enum rc move(struct relay_tcp_side *from)
 {
     struct relay_tcp_side *to = other(from);
+    char *buf = scratch_get(SCRATCH_RELAY_TCP, BUF);
     if (!from->open || !to->open)
         return RC_AGAIN;
     for (size_t moved = 0;;) {
@@ -112,8 +112,6 @@ static void on_ready(void *owner, unsigned ready)
 void relay_tcp_start(struct relay_tcp *r, struct loop *l, void (*on_done)(void *owner, enum rc why),
                      void *owner)
 {
-    if (!buf)
-        buf = mem_alloc(BUF); /* for the thread's life */
     r->loop = l;
     r->on_done = on_done;
     r->owner = owner;
