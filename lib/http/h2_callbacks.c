@@ -148,7 +148,7 @@ static void headers_arrived(struct h2_session *s, const nghttp2_frame *frame, st
 {
     if (frame->headers.cat == NGHTTP2_HCAT_REQUEST) {
         request_arrived(s, st);
-    } else if (!st->detached && st->ops->on_headers) {
+    } else if (st->ops && !st->detached && st->ops->on_headers) {
         struct h2_headers hs = {s->headers.h, s->headers.n};
         /* 1xx answers are not for anybody here */
         if (st->headers_done || h2_status(&hs) >= 200 ||
