@@ -46,7 +46,7 @@ static void refuse(struct csr_answer *a, enum csr_refusal why)
     case CSR_GRANTED:
     case CSR_REFUSALS: break;
     }
-    MUST(!"a refusal without an answer");
+    must_die("refusal %d has no answer", (int)why);
 }
 
 /* Whom the certificate is to name; false when there is nobody. */

@@ -52,10 +52,11 @@ static bool set_protocol(SSL_CTX *ssl, enum mtls_mode mode)
     SSL_CTX_set_security_level(ssl, 2);
     SSL_CTX_set_max_cert_list(ssl, PEER_CERTS_MAX);
     SSL_CTX_set_alpn_select_cb(ssl, select_h2, NULL);
+    char groups[] = GROUPS; /* the macro below casts const away */
     int least = mode == MTLS_MESH ? TLS1_3_VERSION : TLS1_2_VERSION;
     return SSL_CTX_set_num_tickets(ssl, 0) && SSL_CTX_set_min_proto_version(ssl, least) &&
            SSL_CTX_set_ciphersuites(ssl, SUITES_TLS13) &&
-           SSL_CTX_set_cipher_list(ssl, CIPHERS_TLS12) && SSL_CTX_set1_groups_list(ssl, GROUPS) &&
+           SSL_CTX_set_cipher_list(ssl, CIPHERS_TLS12) && SSL_CTX_set1_groups_list(ssl, groups) &&
            SSL_CTX_set_alpn_protos(ssl, alpn_h2, sizeof(alpn_h2)) == 0;
 }
 
