@@ -18,10 +18,10 @@ enum config_type {                /* the field it fills */
                    CONFIG_U64,    /* uint64_t */
                    CONFIG_PORT,   /* uint16_t */
                    CONFIG_DURATION_MS, /* int64_t, milliseconds; "100ms" "5s" "5m" "24h"; a bare number: seconds */
-                   CONFIG_BYTES,   /* uint64_t; "65536", "64KiB", "4MiB", "1GiB" */
-                   CONFIG_ADDRESS, /* const char *, as written: "ip:port" or "[ip]:port", checked */
-                   CONFIG_ENUM,    /* int, index into words */
-                   CONFIG_LIST,    /* struct config_list; comma separated; each flag again adds */
+                   CONFIG_BYTES, /* uint64_t; "65536", "64KiB", "4MiB", "1GiB" */
+                   CONFIG_ADDRESS, /* const char *, as written: "ip:port" or "[ip]:port", checked; port 0: any */
+                   CONFIG_ENUM, /* int, index into words */
+                   CONFIG_LIST, /* struct config_list; comma separated; each flag again adds */
 };
 
 struct config_list {

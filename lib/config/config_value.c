@@ -58,7 +58,7 @@ static bool address_ok(struct str s)
     size_t end = s.n;
     while (end && s.p[end - 1] != ':')
         end--;
-    if (end == 0 || !str_to_u64((struct str){s.p + end, s.n - end}, 65535, &port) || port == 0)
+    if (end == 0 || !str_to_u64((struct str){s.p + end, s.n - end}, 65535, &port))
         return false;
     struct str host = {s.p, end - 1};
     if (v6) {

@@ -41,7 +41,6 @@ static struct {
     struct log_ring *current; /* the drain stopped inside this one */
     uint64_t dropped_told;
     bool broken; /* the last write failed: telling so would fail too */
-    bool draining;
 } lg = {.fd = STDOUT_FILENO};
 
 static _Thread_local struct log_ring *mine;
@@ -107,27 +106,6 @@ static bool ring_append(struct log_ring *r, const char *p, size_t n)
      * pending = false and call on_work */
     atomic_store(&r->head, head + n);
     return true;
-}
-
-void log_ring_put(const char *line, size_t n)
-{
-    if (!atomic_load_explicit(&lg.started, memory_order_acquire)) {
-        write_now(line, n);
-        return;
-    }
-    if (!mine)
-        mine = ring_take();
-    bool ok = ring_append(mine, line, n);
-    if (!ok && !lg.draining && pthread_equal(pthread_self(), lg.owner)) {
-        log_drain(); /* nobody else would */
-        ok = ring_append(mine, line, n);
-    }
-    if (!ok) {
-        atomic_fetch_add_explicit(&mine->dropped, 1, memory_order_relaxed);
-        return;
-    }
-    if (!atomic_load(&lg.pending) && !atomic_exchange(&lg.pending, true))
-        lg.on_work(lg.arg);
 }
 
 uint64_t log_dropped(void)
@@ -226,27 +204,49 @@ static int64_t rings_write(void)
     return -1;
 }
 
+void log_ring_put(const char *line, size_t n)
+{
+    if (!atomic_load_explicit(&lg.started, memory_order_acquire)) {
+        write_now(line, n);
+        return;
+    }
+    if (!mine)
+        mine = ring_take();
+    bool ok = ring_append(mine, line, n);
+    if (!ok && pthread_equal(pthread_self(), lg.owner)) {
+        rings_write(); /* nobody else would */
+        ok = ring_append(mine, line, n);
+    }
+    if (!ok) {
+        atomic_fetch_add_explicit(&mine->dropped, 1, memory_order_relaxed);
+        return;
+    }
+    if (!atomic_load(&lg.pending) && !atomic_exchange(&lg.pending, true))
+        lg.on_work(lg.arg);
+}
+
+/* Once the output takes lines again, it hears how many it missed. */
+static void tell_dropped(void)
+{
+    uint64_t dropped = log_dropped(), n = dropped - lg.dropped_told;
+    if (n == 0 || lg.broken)
+        return;
+    lg.dropped_told = dropped;
+    struct log_line l;
+    log_begin(&l, LOG_WARN, "log",
+              "lines were dropped: what reads this log is slower than it is written");
+    log_u64(&l, "dropped", n);
+    log_end(&l);
+}
+
 int64_t log_drain(void)
 {
-    if (lg.draining)
-        return -1;
-    lg.draining = true;
     atomic_store(&lg.pending, false);
     int64_t again_ms = rings_write();
-    lg.draining = false;
-    uint64_t dropped = log_dropped();
-    if (again_ms < 0 && dropped != lg.dropped_told && !lg.broken) {
-        uint64_t n = dropped - lg.dropped_told;
-        lg.dropped_told = dropped;
-        struct log_line l;
-        log_begin(&l, LOG_WARN, "log",
-                  "lines were dropped: what reads this log is slower than it is written");
-        log_u64(&l, "dropped", n);
-        log_end(&l);
-    }
-    /* what still waits needs no call of on_work: the caller comes back by itself */
-    if (again_ms >= 0)
-        atomic_store(&lg.pending, true);
+    if (again_ms < 0)
+        tell_dropped();
+    else
+        atomic_store(&lg.pending, true); /* the caller comes back by itself */
     return again_ms;
 }
 
@@ -254,13 +254,13 @@ void log_stop(void)
 {
     if (!atomic_load(&lg.started))
         return;
+    atomic_store(&lg.pending, true); /* no call of on_work any more */
     int64_t until_ms = clock_mono_ms() + STOP_MAX_MS, again_ms;
-    while ((again_ms = log_drain()) >= 0 && clock_mono_ms() < until_ms) {
+    while ((again_ms = rings_write()) >= 0 && clock_mono_ms() < until_ms) {
         struct pollfd p = {.fd = lg.fd, .events = POLLOUT};
         poll(&p, 1, (int)again_ms);
     }
+    tell_dropped();
     atomic_store(&lg.started, false);
-    lg.draining = true;
-    rings_write(); /* what came between the last drain and the line above */
-    lg.draining = false;
+    rings_write(); /* what came in the meantime */
 }

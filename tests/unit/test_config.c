@@ -153,7 +153,7 @@ START_TEST(errors_name_flag_and_remedy)
         {"--idle=", "is not a duration"},
         {"--admin=localhost:80", "is not an address and port like 127.0.0.1:15000"},
         {"--admin=1.2.3.4", "is not an address"},
-        {"--admin=1.2.3.4:0", "is not an address"},
+        {"--admin=1.2.3.4:", "is not an address"},
         {"--admin=::1:80", "is not an address"},
         {"--admin=[1.2.3.4]:80", "is not an address"},
         {"--log-format=jason", "is not one of plain|json, did you mean \"json\"?"},
