@@ -9,7 +9,8 @@
 #include "lib/base/arena.h"
 #include "lib/base/str.h"
 
-#define PB_DEPTH_MAX 16
+#define PB_DEPTH_MAX  16
+#define PB_FIELDS_MAX (1u << 20) /* of one message, nested ones and packed values included */
 
 struct pb_field {
     uint32_t number;
@@ -19,6 +20,9 @@ struct pb_field {
 };
 /* Takes the next field off *rest. RC_EOF at the end, RC_INVALID when malformed. */
 NODISCARD enum rc pb_next(struct str *rest, struct pb_field *ret);
+
+/* One varint off the front; false when malformed or over 64 bits. */
+NODISCARD bool pb_take_varint(struct str *s, uint64_t *ret);
 
 /* Checks the message against its descriptor: nesting at most PB_DEPTH_MAX, lengths inside, strings
  * UTF-8, at most max_fields fields in all. *ret_unknown (may be NULL): a field, enum value or oneof

@@ -5,7 +5,7 @@
 enum { WIRE_VARINT = 0, WIRE_FIXED64 = 1, WIRE_BYTES = 2, WIRE_FIXED32 = 5 };
 #define FIELD_MAX ((1u << 29) - 1)
 
-static bool take_varint(struct str *s, uint64_t *ret)
+bool pb_take_varint(struct str *s, uint64_t *ret)
 {
     uint64_t v = 0;
     for (size_t i = 0; i < s->n && i < 10; i++) {
@@ -39,7 +39,7 @@ static bool take_fixed(struct str *s, size_t n, uint64_t *ret)
 static bool take_bytes(struct str *s, struct str *ret)
 {
     uint64_t n;
-    if (!take_varint(s, &n) || n > s->n)
+    if (!pb_take_varint(s, &n) || n > s->n)
         return false;
     *ret = (struct str){s->p, (size_t)n};
     s->p += n;
@@ -54,13 +54,13 @@ enum rc pb_next(struct str *rest, struct pb_field *ret)
     struct str s = *rest;
     struct pb_field f = {0};
     uint64_t key;
-    if (!take_varint(&s, &key) || key >> 3 == 0 || key >> 3 > FIELD_MAX)
+    if (!pb_take_varint(&s, &key) || key >> 3 == 0 || key >> 3 > FIELD_MAX)
         return RC_INVALID;
     f.number = (uint32_t)(key >> 3);
     f.wire = key & 7;
     bool ok = false;
     switch (f.wire) {
-    case WIRE_VARINT:  ok = take_varint(&s, &f.value); break;
+    case WIRE_VARINT:  ok = pb_take_varint(&s, &f.value); break;
     case WIRE_FIXED64: ok = take_fixed(&s, 8, &f.value); break;
     case WIRE_BYTES:   ok = take_bytes(&s, &f.bytes); break;
     case WIRE_FIXED32: ok = take_fixed(&s, 4, &f.value); break;
