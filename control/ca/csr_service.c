@@ -2,8 +2,6 @@
 
 #include "lib/base/must.h"
 
-#define NOT_AUTHORIZED "request authenticate failure" /* Istio's words: tools look for them */
-
 const char *csr_refusal_name(enum csr_refusal r)
 {
     switch (r) {
@@ -29,7 +27,7 @@ static void refuse(struct csr_answer *a, enum csr_refusal why)
     case CSR_TRUST_DOMAIN:
     case CSR_NODE:
         a->status = GRPC_UNAUTHENTICATED;
-        a->client_text = NOT_AUTHORIZED;
+        a->client_text = CSR_NOT_AUTHORIZED;
         return;
     case CSR_REQUEST:
         a->status = GRPC_INVALID_ARGUMENT;

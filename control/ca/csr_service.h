@@ -6,6 +6,9 @@
 #include "control/ca/tokens.h"
 #include "lib/http/grpc.h"
 
+/* All that an unauthorised caller is told: Istio's words. */
+#define CSR_NOT_AUTHORIZED "request authenticate failure"
+
 /* Does this node run a pod (not a failed one) of this service account? Asked of the model. */
 typedef bool csr_node_runs_fn(void *owner, struct str node, struct str ns, struct str sa);
 

@@ -277,6 +277,25 @@ void grpc_half_close(struct grpc_call *c)
 
 /* -- opening and ending -- */
 
+const char *grpc_status_name(enum grpc_status s)
+{
+    switch (s) {
+    case GRPC_OK:                 return "ok";
+    case GRPC_CANCELLED:          return "cancelled";
+    case GRPC_UNKNOWN:            return "unknown";
+    case GRPC_INVALID_ARGUMENT:   return "invalid argument";
+    case GRPC_DEADLINE_EXCEEDED:  return "deadline exceeded";
+    case GRPC_NOT_FOUND:          return "not found";
+    case GRPC_PERMISSION_DENIED:  return "permission denied";
+    case GRPC_RESOURCE_EXHAUSTED: return "resource exhausted";
+    case GRPC_UNIMPLEMENTED:      return "unimplemented";
+    case GRPC_INTERNAL:           return "internal";
+    case GRPC_UNAVAILABLE:        return "unavailable";
+    case GRPC_UNAUTHENTICATED:    return "unauthenticated";
+    }
+    return "unknown"; /* a number from the wire */
+}
+
 static struct grpc_call *call_new(bool server, size_t max_message, const struct grpc_ops *ops,
                                   void *owner)
 {

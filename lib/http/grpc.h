@@ -19,6 +19,8 @@ enum grpc_status { /* https://github.com/grpc/grpc/blob/master/doc/statuscodes.m
                    GRPC_UNAUTHENTICATED = 16,
 };
 
+const char *grpc_status_name(enum grpc_status s); /* "unauthenticated"; "unknown" for others */
+
 struct grpc_call; /* one RPC, client or server side */
 
 struct grpc_ops {

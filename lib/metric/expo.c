@@ -88,12 +88,14 @@ static void add_help(struct strbuf *out, const char *help)
 static void expose_family(struct strbuf *out, const struct family_lines *f, bool openmetrics)
 {
     const struct metric_family *m = f->family;
-    const char *suffix = m->type == METRIC_COUNTER ? "_total" : "";
+    const char *suffix = m->type == METRIC_COUNTER && !m->plain ? "_total" : "";
+    const char *type = m->type == METRIC_COUNTER ? "counter" : "gauge";
+    if (m->plain && openmetrics)
+        type = "unknown"; /* there a counter has to end in "_total" */
     const char *head_suffix = openmetrics ? "" : suffix; /* OpenMetrics names the family */
     strbuf_printf(out, "# HELP %s%s ", m->name, head_suffix);
     add_help(out, m->help);
-    strbuf_printf(out, "# TYPE %s%s %s\n", m->name, head_suffix,
-                  m->type == METRIC_COUNTER ? "counter" : "gauge");
+    strbuf_printf(out, "# TYPE %s%s %s\n", m->name, head_suffix, type);
     for (const struct line *l = f->first; l; l = l->next) {
         strbuf_addz(out, m->name);
         strbuf_addz(out, suffix);

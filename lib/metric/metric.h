@@ -17,6 +17,7 @@ struct metric_family {
     const char *name; /* without the "_total" that counters get in the exposition */
     const char *help; /* ends with a full stop */
     enum metric_type type;
+    bool plain; /* a counter exposed as named: Istio's control plane has no "_total" */
 };
 
 struct metric_series {

@@ -87,6 +87,8 @@ static void teardown(void)
     loop_fd_close(&watch);
     close(server);
     loop_free(loop);
+    ck_assert_int_eq(umount("/etc/resolv.conf"), 0); /* the next test may be in this process */
+    ck_assert_int_eq(umount("/etc/hosts"), 0);
 }
 
 static void done(void *owner, enum rc rc, const struct addr *addrs, size_t n)
