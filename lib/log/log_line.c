@@ -64,19 +64,32 @@ static size_t escape(const char *p, size_t n, bool json, char out[8], size_t *re
     return 1;
 }
 
+/* Bytes at the start of s that stand for themselves. */
+static size_t plain_run(struct str s, bool quotes)
+{
+    size_t n = 0;
+    while (n < s.n && s.p[n] >= ' ' && s.p[n] <= '~' &&
+           !(quotes && (s.p[n] == '"' || s.p[n] == '\\')))
+        n++;
+    return n;
+}
+
 /* quotes: escape them too (values); a text message keeps them. Stops where the line is full. */
 static bool add_escaped(struct log_line *l, struct str s, bool quotes)
 {
-    for (size_t i = 0; i < s.n;) {
+    while (s.n) {
+        size_t used = plain_run(s, quotes), n = used;
         char out[8];
-        size_t n;
-        if (!quotes && (s.p[i] == '"' || s.p[i] == '\\')) {
-            out[0] = s.p[i++], n = 1;
-        } else {
-            i += escape(s.p + i, s.n - i, l->json, out, &n);
+        const char *p = s.p;
+        if (used > LOG_LINE_MAX - TAIL_MAX - l->n && !quotes) /* a message is cut, not left out */
+            n = LOG_LINE_MAX - TAIL_MAX - l->n, l->truncated = true;
+        if (used == 0) {
+            used = escape(s.p, s.n, l->json, out, &n);
+            p = out;
         }
-        if (!add(l, out, n))
+        if (!add(l, p, n))
             return false;
+        s = (struct str){s.p + used, s.n - used};
     }
     return true;
 }

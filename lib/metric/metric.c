@@ -146,14 +146,17 @@ void metric_label(struct strbuf *out, const char *key, struct str value)
         strbuf_addc(out, ',');
     strbuf_addz(out, key);
     strbuf_addz(out, "=\"");
-    for (size_t i = 0; i < value.n; i++) {
-        char c = value.p[i];
-        if (c == '\\' || c == '"')
+    while (value.n) {
+        size_t run = 0;
+        while (run < value.n && value.p[run] != '\\' && value.p[run] != '"' && value.p[run] != '\n')
+            run++;
+        strbuf_add(out, value.p, run);
+        if (run < value.n) {
             strbuf_addc(out, '\\');
-        if (c == '\n')
-            strbuf_addz(out, "\\n");
-        else
-            strbuf_addc(out, c);
+            strbuf_addc(out, value.p[run] == '\n' ? 'n' : value.p[run]);
+            run++;
+        }
+        value = (struct str){value.p + run, value.n - run};
     }
     strbuf_addc(out, '"');
 }

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -262,5 +263,111 @@ START_TEST(a_taken_port_is_told)
 }
 END_TEST
 
-TEST_MAIN("runtime", readiness, metrics, dump_of_settings_and_state, logging,
-          the_first_signal_drains, the_second_signal_ends, quitquitquit, a_taken_port_is_told)
+/* Runs fn in a child, which has to end with 0. */
+static void in_child(void (*fn)(void))
+{
+    fflush(NULL);
+    pid_t pid = fork();
+    ck_assert_int_ge(pid, 0);
+    if (pid == 0) {
+        fn();
+        _exit(0);
+    }
+    int status;
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "status %x", status);
+}
+
+/* ck_assert needs the parent: a child tells by its status where it failed. */
+#define CHECK(cond) ((cond) ? (void)0 : _exit(__LINE__ & 0x7f ? __LINE__ & 0x7f : 1))
+
+static char root[] = "/tmp/mesh-test-XXXXXX";
+
+static void with_nothing(void)
+{
+    CHECK(chroot(root) == 0 && chdir("/") == 0);
+    start();
+    CHECK(has(ask("readiness", "GET", "/healthz/ready", "*/*"), "\r\n\r\nready"));
+    const char *got = ask("metrics", "GET", "/metrics", "*/*");
+    CHECK(has(got, "process_max_fds "));
+    CHECK(!has(got, "process_open_fds ")); /* no /proc: absent, not zero */
+    CHECK(has(ask("admin", "GET", "/config_dump", "*/*"), "200 OK"));
+    raise(SIGTERM);
+    CHECK(runtime_run(rt) == 0);
+    stop();
+}
+
+START_TEST(an_empty_root_is_enough)
+{
+    if (geteuid() != 0)
+        return;
+    ck_assert_ptr_nonnull(mkdtemp(root));
+    in_child(with_nothing);
+    rmdir(root);
+}
+END_TEST
+
+static void without_standard_fds(void)
+{
+    for (int fd = 0; fd < 3; fd++)
+        close(fd);
+    start();
+    struct stat st;
+    for (int fd = 0; fd < 3; fd++)
+        CHECK(fstat(fd, &st) == 0 && !S_ISSOCK(st.st_mode));
+    stop();
+}
+
+static void without_standard_fds_and_dev(void)
+{
+    CHECK(chroot(root) == 0 && chdir("/") == 0);
+    without_standard_fds();
+}
+
+START_TEST(no_socket_becomes_standard_output)
+{
+    in_child(without_standard_fds);
+    if (geteuid() != 0)
+        return;
+    memcpy(root + sizeof(root) - 7, "XXXXXX", 6);
+    ck_assert_ptr_nonnull(mkdtemp(root));
+    in_child(without_standard_fds_and_dev);
+    rmdir(root);
+}
+END_TEST
+
+#ifndef MESH_SANITIZED
+START_TEST(an_idle_process_gives_memory_back)
+{
+    start();
+    struct loop *l = runtime_loop(rt);
+    loop_clock_fake(l, loop_now(l));
+    enum { BLOCKS = 100000 };
+    void **p = mem_calloc(BLOCKS, sizeof(*p));
+    for (int i = 0; i < BLOCKS; i++)
+        memset(p[i] = mem_alloc(500), 1, 500);
+    for (int i = 0; i < BLOCKS; i++)
+        if (i % 100) /* what stays pins the top of the heap */
+            mem_free(p[i]);
+    int64_t full = metric_sum("process_resident_memory_bytes", "");
+    for (int i = 0; i < 2; i++) {
+        loop_clock_advance(l, 10001);
+        loop_turn(l, 0);
+    }
+    int64_t trimmed = metric_sum("process_resident_memory_bytes", "");
+    ck_assert_int_lt(trimmed, full - 30000000);
+    for (int i = 0; i < BLOCKS; i += 100)
+        mem_free(p[i]);
+    mem_free(p);
+    stop();
+}
+END_TEST
+#define ALL_FORMS_BUT_SANITIZED an_idle_process_gives_memory_back,
+#else
+#define ALL_FORMS_BUT_SANITIZED
+#endif
+
+TEST_MAIN("runtime", ALL_FORMS_BUT_SANITIZED an_empty_root_is_enough,
+          no_socket_becomes_standard_output, readiness, metrics, dump_of_settings_and_state,
+          logging, the_first_signal_drains, the_second_signal_ends, quitquitquit,
+          a_taken_port_is_told)
