@@ -30,7 +30,8 @@ static void help_text(struct strbuf *out)
                      "Usage: mesh ROLE [--flag VALUE]...\n\nRoles:\n");
     for (const struct role *const *r = roles; *r; r++)
         strbuf_printf(out, "  %-12s %s\n", (*r)->name, (*r)->help);
-    strbuf_addz(out, "\n  help         this text; mesh ROLE --help has the role's flags\n"
+    strbuf_addz(out, "\n  help         this text; mesh ROLE --help has the role's flags,\n"
+                     "               mesh help --reference all roles' flags as Markdown\n"
                      "  version      this program's version and its libraries'\n");
 }
 

@@ -15,7 +15,7 @@
 #include "lib/net/sock.h"
 
 /* Lines wait this long, so that one write takes many and a busy worker wakes the main thread seldom. */
-#define LOG_BATCH_MS 20
+#define LOG_BATCH_MS 5
 
 const char *const runtime_log_formats[] = {"plain", "json", NULL};
 
