@@ -180,12 +180,12 @@ static void on_ready(void *owner, struct h2_session *s, const char *error)
     struct ca_client *c = r->client;
     struct errmsg msg = {""};
     struct strbuf csr AUTO_STRBUF, bytes AUTO_STRBUF;
+    strbuf_init(&csr, CSR_PEM_MAX);
+    strbuf_init(&bytes, CA_REQUEST_MAX);
     if (!s) {
         fail(r, RC_IO, "%s", error);
         return;
     }
-    strbuf_init(&csr, CSR_PEM_MAX);
-    strbuf_init(&bytes, CA_REQUEST_MAX);
     if (key_new(&r->key) != RC_OK || csr_make(r->key, r->id, &csr) != RC_OK) {
         fail(r, RC_CERT, "a key or signing request can't be made");
         return;
