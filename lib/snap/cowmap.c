@@ -100,6 +100,20 @@ void *cowmap_find(const struct cowmap *m, uint64_t hash, const void *key)
     return shard_find(m, s, hash, key, &i) ? s->e[i].value : NULL;
 }
 
+void *cowmap_next(const struct cowmap *m, uint64_t hash, const void *key, uint32_t *pos)
+{
+    const struct shard *s = m->dir ? m->dir->shard[slot_of(hash)] : NULL;
+    if (!s)
+        return NULL;
+    uint32_t first = lower_bound(s, hash);
+    while (first + *pos < s->len && s->e[first + *pos].hash == hash) {
+        void *value = s->e[first + (*pos)++].value;
+        if (m->ops->has_key(value, key))
+            return value;
+    }
+    return NULL;
+}
+
 /* -- editing -- */
 
 static bool shared(struct ref *r)

@@ -28,6 +28,9 @@ void cowmap_fini(struct cowmap *m);
 void cowmap_copy(struct cowmap *dst, const struct cowmap *src);
 /* Borrowed: lives as long as the map, or until it is changed. */
 void *cowmap_find(const struct cowmap *m, uint64_t hash, const void *key);
+/* A key may stand for several entries (has_key compares only a part of what tells them apart): visits
+ * those of this hash that have it; *pos starts at 0. NULL after the last. */
+void *cowmap_next(const struct cowmap *m, uint64_t hash, const void *key, uint32_t *pos);
 /* Takes a reference to value; replaces (and unrefs) the one that has the key. */
 void cowmap_set(struct cowmap *m, uint64_t hash, const void *key, void *value);
 bool cowmap_del(struct cowmap *m, uint64_t hash, const void *key);
