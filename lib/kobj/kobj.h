@@ -1,0 +1,107 @@
+/* Objects of Kubernetes and Istio as typed, immutable, counted values: decoded from a node tree (YAML
+ * of a folder, JSON of the API) by one field table a kind, and written back as JSON by the same table.
+ *
+ * A struct holds what any part of the mesh reads, in one allocation; the rest of a document is checked
+ * for its form where Kubernetes would check it, then dropped. Texts are UTF-8 without NUL, and end in a
+ * NUL that is not counted. Lists keep their order, maps are sorted by key. Any thread. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "lib/base/mem.h"
+#include "lib/base/ref.h"
+#include "lib/base/str.h"
+#include "lib/codec/node.h"
+#include "lib/net/addr.h"
+
+#define KOBJ_BYTES_MAX (2u << 20) /* of one object in memory; etcd takes 1.5 MiB of text */
+
+enum kobj_kind {
+    KOBJ_NAMESPACE,
+    KOBJ_NODE,
+    KOBJ_POD,
+    KOBJ_SERVICE,
+    KOBJ_ENDPOINT_SLICE,
+    KOBJ_SERVICE_ACCOUNT,
+    KOBJ_AUTHORIZATION_POLICY,
+    KOBJ_PEER_AUTHENTICATION,
+    KOBJ_KINDS
+};
+const char *kobj_kind_name(enum kobj_kind k); /* "AuthorizationPolicy" */
+bool kobj_kind_namespaced(enum kobj_kind k);
+
+#define KLIST(type)    \
+    struct {           \
+        uint32_t n;    \
+        const type *v; \
+    }
+
+struct kpair {
+    struct str key, value;
+};
+struct kmap { /* sorted by key, keys unique */
+    uint32_t n;
+    const struct kpair *v;
+};
+struct kstrs {
+    uint32_t n;
+    const struct str *v;
+};
+
+/* p == NULL when absent. */
+struct str kmap_get(const struct kmap *m, const char *key);
+bool kmap_has(const struct kmap *m, struct str key, struct str value);
+/* Is every pair of sub in m? An empty sub is in everything. */
+bool kmap_includes(const struct kmap *m, const struct kmap *sub);
+bool kmap_eq(const struct kmap *a, const struct kmap *b);
+
+struct kowner { /* of metadata.ownerReferences */
+    struct str api_version, kind, name, uid;
+    bool controller;
+};
+
+struct kmeta {
+    struct str name, ns; /* ns is empty for kinds without namespace */
+    struct str uid, generate_name;
+    struct kmap labels;
+    struct kmap annotations;      /* those of istio.io and mesh.internal; the rest is dropped */
+    int64_t created_s, deleted_s; /* since 1970; 0: absent */
+    KLIST(struct kowner) owners;
+};
+
+struct kobj {
+    struct ref ref;
+    uint8_t kind;  /* enum kobj_kind */
+    uint32_t size; /* bytes of the whole object */
+    struct kmeta meta;
+};
+
+struct kobj *kobj_ref(struct kobj *o);
+void kobj_unref(struct kobj *o); /* NULL is legal */
+DEFINE_AUTO(struct kobj *, kobj_unref)
+bool kobj_eq(const struct kobj *a, const struct kobj *b);        /* the same content */
+bool kobj_same_name(const struct kobj *a, const struct kobj *b); /* kind, namespace and name */
+
+/* What a document says it is. Views into the tree. */
+struct kobj_id {
+    enum kobj_kind kind;
+    struct str ns, name; /* ns "default" where a namespaced object names none */
+};
+/* RC_UNSUPPORTED: of a kind that no part reads, *ret untouched, ret_msg says which object. RC_INVALID:
+ * no telling which object it is (no map, apiVersion, kind or name; a version we don't know). */
+NODISCARD enum rc kobj_identify(const struct node *doc, struct kobj_id *ret, unsigned *ret_line,
+                                struct errmsg *ret_msg);
+
+/* One object (not a List). RC_INVALID, RC_LIMIT, RC_UNSUPPORTED (as above); ret_msg is
+ * "Kind ns/name: field.path: reason", *ret_line (may be NULL) where. Unknown fields are ignored, but
+ * inside AuthorizationPolicy and PeerAuthentication they and unknown words are errors: policy that is
+ * not understood is never in force in part. */
+NODISCARD enum rc kobj_decode(const struct node *doc, struct kobj **ret, unsigned *ret_line,
+                              struct errmsg *ret_msg);
+
+/* The items when the document is a List (v1), else NULL. Items are complete objects. */
+const struct node *kobj_list_items(const struct node *doc);
+
+/* One JSON object on one line, what kobj_decode() makes an equal object of. */
+void kobj_encode(const struct kobj *o, struct strbuf *out);
