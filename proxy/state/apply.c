@@ -287,31 +287,55 @@ static void policy_replace(struct apply *a, struct policy *old, struct policy *p
     a->changed = true;
 }
 
+/* What was not understood refuses, from now on and instead of an earlier version: the policy says
+ * something about these connections, and it is not known what. A dry run says nothing. */
+static void policy_refuse(struct apply *a, struct str name, const Istio__Security__Authorization *m)
+{
+    struct str ns = str_split(name, '/', &name);
+    enum policy_scope scope = POLICY_NAMESPACE; /* the least that an unknown scope may mean */
+    if (m) {
+        if (m->dry_run)
+            return;
+        ns = str_of(m->namespace_);
+        name = str_of(m->name);
+        if (m->scope == ISTIO__SECURITY__SCOPE__GLOBAL)
+            scope = POLICY_GLOBAL;
+        else if (m->scope == ISTIO__SECURITY__SCOPE__WORKLOAD_SELECTOR)
+            scope = POLICY_WORKLOAD;
+    }
+    struct policy *p = policy_unknown(ns, name, scope);
+    struct policy *old = state_policy(&a->next, p->key);
+    if (m || !old) /* not even readable: then what was understood stays in force */
+        policy_replace(a, old, p);
+    policy_unref(p);
+}
+
 enum rc apply_authorization(struct apply *a, struct str name, struct str bytes,
                             struct errmsg *ret_msg)
 {
     struct arena mem AUTO_ARENA;
-    ProtobufCMessage *m;
+    ProtobufCMessage *m = NULL;
+    struct policy *p;
     bool unknown = false;
     arena_init(&mem, RESOURCE_ARENA);
     const ProtobufCMessageDescriptor *d = &istio__security__authorization__descriptor;
     enum rc rc = pb_check(d, bytes, PB_FIELDS_MAX, &unknown, ret_msg);
+    if (rc == RC_OK)
+        rc = pb_unpack(d, &mem, bytes, &m, ret_msg);
     if (rc == RC_OK && unknown) {
         errmsg_set(ret_msg,
                    "a field or value that this version does not know: ignoring it could widen "
                    "the policy");
         rc = RC_INVALID;
     }
-    if (rc == RC_OK)
-        rc = pb_unpack(d, &mem, bytes, &m, ret_msg);
+    if (rc != RC_OK)
+        errmsg_prefix(ret_msg, "policy %.*s", STR_ARG(name));
+    else
+        rc = policy_decode((const void *)m, &p, ret_msg);
     if (rc != RC_OK) {
-        errmsg_prefix(ret_msg, "%.*s", STR_ARG(name));
+        policy_refuse(a, name, (const void *)m);
         return rc;
     }
-    struct policy *p;
-    rc = policy_decode((const void *)m, &p, ret_msg);
-    if (rc != RC_OK)
-        return rc;
     policy_replace(a, state_policy(&a->next, p->key), p);
     policy_unref(p);
     return RC_OK;

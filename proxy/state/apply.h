@@ -11,7 +11,8 @@ struct apply *apply_new(struct str node); /* name of this node: its workloads ar
 void apply_free(struct apply *a);
 
 /* One resource, its bytes as xDS carries them. A failure leaves the earlier version of the resource in
- * force; ret_msg names resource, field and reason. */
+ * force; ret_msg names resource, field and reason. But a policy that can be read and is not understood
+ * takes the place of its earlier version and refuses every connection it applies to. */
 NODISCARD enum rc apply_address(struct apply *a, struct str name, struct str bytes,
                                 struct errmsg *ret_msg);
 NODISCARD enum rc apply_authorization(struct apply *a, struct str name, struct str bytes,
