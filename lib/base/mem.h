@@ -32,6 +32,12 @@ void *mem_grow_(void *p, size_t *cap, size_t need, size_t size);
         if (*p)                                \
             free_fn(*p);                       \
     }
+#define TAKE_FD(fd)     \
+    ({                  \
+        int fd_ = (fd); \
+        (fd) = -1;      \
+        fd_;            \
+    })
 #define TAKE(p)                     \
     ({                              \
         __typeof__(p) taken_ = (p); \

@@ -60,6 +60,8 @@ static void *worker_main(void *arg)
     struct worker *w = arg;
     pthread_setname_np(pthread_self(), w->name);
     loop_run(w->loop);
+    for (int i = 0; i < 3; i++) /* what the last turn left to be freed */
+        loop_turn(w->loop, 0);
     return NULL;
 }
 

@@ -97,7 +97,10 @@ void h2_stream_respond(struct h2_stream *s, const struct h2_header *h, size_t n,
 void h2_stream_trailers(struct h2_stream *s, const struct h2_header *h, size_t n);
 void h2_stream_resume(struct h2_stream *s);            /* pull may have something */
 void h2_stream_consume(struct h2_stream *s, size_t n); /* these bytes of on_data are through */
-/* RST_STREAM: RC_OK and RC_EOF become NO_ERROR, RC_CLOSED and RC_RESET CANCEL, RC_DENIED and the like
- * REFUSED_STREAM or INTERNAL_ERROR. on_close is not called any more. */
+/* RST_STREAM: RC_OK and RC_EOF become NO_ERROR, RC_RESET CONNECT_ERROR (RFC 9113 8.5), RC_CLOSED and
+ * RC_DRAIN CANCEL, RC_DENIED REFUSED_STREAM, others INTERNAL_ERROR. on_close is not called any more. */
 void h2_stream_close(struct h2_stream *s, enum rc why);
+/* The answer was given whole (h2_stream_respond with end): the owner wants no callback any more, the
+ * stream is not reset. */
+void h2_stream_release(struct h2_stream *s);
 struct h2_session *h2_stream_session(struct h2_stream *s);

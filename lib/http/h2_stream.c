@@ -238,15 +238,28 @@ void h2_stream_fail(struct h2_stream *st, enum rc why)
     nghttp2_submit_rst_stream(st->s->ng, NGHTTP2_FLAG_NONE, st->id, code_from_rc(why));
 }
 
-void h2_stream_close(struct h2_stream *st, enum rc why)
+/* False when there is nothing left to do on the wire. */
+static bool let_go(struct h2_stream *st)
 {
     if (st->detached)
-        return;
+        return false;
     st->detached = true;
     if (st->closed || st->s->dead)
-        return;
+        return false;
     if (st->unconsumed)
         h2_stream_consume(st, st->unconsumed);
+    return true;
+}
+
+void h2_stream_release(struct h2_stream *st)
+{
+    (void)let_go(st);
+}
+
+void h2_stream_close(struct h2_stream *st, enum rc why)
+{
+    if (!let_go(st))
+        return;
     if (!(st->end_sent && st->end_seen))
         h2_stream_fail(st, why);
     h2_session_flush_later(st->s);

@@ -8,7 +8,8 @@ static void finish(struct relay *r, enum rc why)
     if (r->done)
         return;
     r->done = true;
-    io_close(&r->app.io, why);
+    if (r->app.io.ops)
+        io_close(&r->app.io, why);
     if (r->stream && !r->stream_gone)
         h2_stream_close(r->stream, why);
     r->stream = NULL;
@@ -19,6 +20,17 @@ static void finish(struct relay *r, enum rc why)
 
 void relay_close(struct relay *r, enum rc why)
 {
+    finish(r, why);
+}
+
+void relay_refuse(struct relay *r, const struct h2_header *h, size_t n, enum rc why)
+{
+    if (r->stream && !r->stream_gone) {
+        struct h2_stream *s = r->stream;
+        r->stream = NULL;
+        h2_stream_respond(s, h, n, true);
+        h2_stream_release(s);
+    }
     finish(r, why);
 }
 
@@ -229,8 +241,6 @@ void relay_init(struct relay *r, const struct relay_ops *ops, void *owner)
 {
     r->ops = ops;
     r->owner = owner;
-    r->app.io.on_ready = on_app_ready;
-    r->app.io.owner = r;
 }
 
 void relay_app_opened(struct relay *r)

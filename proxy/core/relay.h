@@ -46,7 +46,8 @@ struct relay {
     bool done;
 };
 
-/* app is opened already (io_tcp_open on r->app); its on_ready becomes the relay's. */
+/* r is cleared. app is opened (io_tcp_open on r->app) before or later; until relay_app_opened() its
+ * on_ready is the owner's. */
 void relay_init(struct relay *r, const struct relay_ops *ops, void *owner);
 /* Stream callbacks with the relay as owner: for h2_stream_open() and h2_stream_accept(). */
 extern const struct h2_stream_ops relay_stream_ops;
@@ -54,5 +55,7 @@ extern const struct h2_stream_ops relay_stream_ops;
 void relay_app_opened(struct relay *r);
 /* Server: the answer went out, bytes may flow. */
 void relay_answered(struct relay *r);
+/* Server: answers with these headers and no body instead, closes the application, on_done(why). */
+void relay_refuse(struct relay *r, const struct h2_header *h, size_t n, enum rc why);
 /* Ends it now: both sides are closed, RST where why is a failure; on_done(why) is called. */
 void relay_close(struct relay *r, enum rc why);
