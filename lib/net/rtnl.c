@@ -251,6 +251,43 @@ enum rc rtnl_route_del(struct netlink *n, const struct rtnl_route *r, struct err
     return named(route(n, RTM_DELROUTE, 0, r, msg), msg, "route by", r->link ? r->link : "gateway");
 }
 
+struct route_find {
+    const struct rtnl_route *r;
+    bool found;
+};
+
+static void on_route(void *owner, const struct nlmsg *m)
+{
+    struct route_find *f = owner;
+    struct rtmsg h;
+    struct addr dst = {.family = f->r->dst.base.family};
+    if (m->type != RTM_NEWROUTE || m->body.n < sizeof(h))
+        return;
+    memcpy(&h, m->body.p, sizeof(h));
+    struct str a = {m->body.p + sizeof(h), m->body.n - sizeof(h)};
+    struct str to = nlattr_find(a, RTA_DST);
+    if (to.p && addr_from_bytes(to.p, to.n, &dst) != RC_OK)
+        return;
+    uint32_t table = nlattr_u32(nlattr_find(a, RTA_TABLE), h.rtm_table);
+    f->found |= h.rtm_family == f->r->dst.base.family && h.rtm_dst_len == f->r->dst.bits &&
+                addr_eq_ip(&dst, &f->r->dst.base) && (h.rtm_type == RTN_LOCAL) == f->r->local &&
+                table == (f->r->table ? f->r->table : RT_TABLE_MAIN);
+}
+
+enum rc rtnl_route_has(struct netlink *n, const struct rtnl_route *r, bool *ret, struct errmsg *msg)
+{
+    struct rtmsg h = {.rtm_family = r->dst.base.family};
+    struct route_find f = {r, false};
+    struct nlbuf m AUTO_NLBUF;
+    nlbuf_init(&m);
+    nlbuf_begin(&m, RTM_GETROUTE, NLM_F_DUMP, &h, sizeof(h));
+    nlbuf_end(&m);
+    enum rc rc = netlink_dump(n, &m, on_route, &f, msg);
+    if (rc == RC_OK)
+        *ret = f.found;
+    return rc;
+}
+
 /* -- rules -- */
 
 static enum rc rule(struct netlink *n, uint16_t type, uint16_t flags, const struct rtnl_rule *r,

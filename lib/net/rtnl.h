@@ -38,6 +38,9 @@ struct rtnl_route {
 NODISCARD enum rc rtnl_route_replace(struct netlink *n, const struct rtnl_route *r,
                                      struct errmsg *msg);
 NODISCARD enum rc rtnl_route_del(struct netlink *n, const struct rtnl_route *r, struct errmsg *msg);
+/* Is a route of this destination, table and kind there? */
+NODISCARD enum rc rtnl_route_has(struct netlink *n, const struct rtnl_route *r, bool *ret,
+                                 struct errmsg *msg);
 
 struct rtnl_rule { /* packets of this mark look into this table */
     uint8_t family;
