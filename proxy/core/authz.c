@@ -150,9 +150,10 @@ enum rc authz_check(const struct proxy_state *st, const struct workload *dst,
         consider_scope(&c, st, STR("")) != RC_OK)
         return RC_DENIED;
     for (size_t i = 0; i < dst->n_policies; i++) {
-        const struct policy *p = state_policy(st, dst->policies[i]);
+        const struct atom *key = workload_policies(dst)[i];
+        const struct policy *p = state_policy_of(st, key);
         if (!p)
-            missing = dst->policies[i];
+            missing = atom_str(key);
         else if (consider(&c, p) != RC_OK)
             return RC_DENIED;
     }

@@ -5,91 +5,139 @@
 
 #include "lib/base/arena.h"
 #include "lib/base/hash.h"
-#include "lib/base/htab.h"
 #include "lib/base/mem.h"
 #include "lib/codec/pb.h"
 #include "proxy/state/keys.h"
 
 #define RESOURCE_ARENA (64u << 20) /* one decoded resource */
 
-struct interned { /* identities that workloads share */
-    struct hnode node;
-    struct identity *id;
-};
-
 struct apply {
     struct proxy_state next; /* under construction */
-    char *node;
-    struct htab identities;
-    size_t identities_sweep; /* when the table has grown to this, unused ones go */
-    bool changed;
+    uint64_t edition;        /* of what next has that no snapshot has */
+    struct intern *in;
+    char *node;         /* "": all workloads are of this node */
+    struct place *home; /* counted; where the workloads of this node are; NULL: none, or anywhere */
+    bool changed, local_changed;
     apply_local_fn *on_local;
     void *on_local_owner;
 };
 
-/* -- identities -- */
-
-static bool interned_is(const struct hnode *n, const void *key)
-{
-    return identity_eq(container_of((uintptr_t)n, struct interned, node)->id, key);
-}
-
-static void identities_sweep(struct apply *a, bool all)
-{
-    struct htab_iter it;
-    HTAB_FOREACH (n, &a->identities, &it) {
-        struct interned *i = container_of(n, struct interned, node);
-        if (!all && atomic_load(&i->id->ref.n) > 1)
-            continue;
-        htab_del(&a->identities, n);
-        identity_unref(i->id);
-        free(i);
-    }
-    a->identities_sweep = MAX(a->identities.len * 2, (size_t)1024);
-}
-
-static enum rc intern(void *arg, struct str td, struct str ns, struct str sa, struct identity **ret)
-{
-    struct apply *a = arg;
-    struct identity *id;
-    enum rc rc = identity_make(td, ns, sa, &id);
-    if (rc != RC_OK)
-        return rc;
-    struct hnode *n = htab_find(&a->identities, id->hash, interned_is, id);
-    if (n) {
-        identity_unref(id);
-        *ret = identity_ref(container_of(n, struct interned, node)->id);
-        return RC_OK;
-    }
-    if (a->identities.len >= a->identities_sweep)
-        identities_sweep(a, false);
-    struct interned *i = mem_new(struct interned);
-    i->id = identity_ref(id);
-    htab_insert(&a->identities, &i->node, id->hash);
-    *ret = id;
-    return RC_OK;
-}
-
 /* -- endpoints -- */
 
-static void endpoints_set(struct apply *a, struct str key, struct str uid, struct workload *wl)
+static const struct balance_policy no_preference;
+
+static void endpoints_set(struct apply *a, struct endpoints *e) /* takes e */
 {
-    struct proxy_state *st = &a->next;
-    uint64_t hash = hash_str(key);
-    struct endpoints *old = cowmap_find(&st->endpoints, hash, &key);
-    struct endpoints *e = endpoints_edit(old, key, uid, wl);
-    if (e)
-        cowmap_set(&st->endpoints, hash, &key, e);
-    else if (old)
-        cowmap_del(&st->endpoints, hash, &key);
+    cowmap_set(&a->next.endpoints, atom_hash(e->key), e->key, e);
     endpoints_unref(e);
+}
+
+/* Those of a service, to be changed: copied once between two commits. Made when there are none, also
+ * for a service that is not known yet: they wait for it. */
+static struct endpoints *endpoints_edit(struct apply *a, struct atom *key)
+{
+    struct endpoints *e = cowmap_find(&a->next.endpoints, atom_hash(key), key);
+    if (e && e->edition == a->edition)
+        return e;
+    if (e) {
+        e = endpoints_copy(e, a->edition);
+    } else {
+        const struct service *s = state_service_by_key(&a->next, atom_str(key));
+        e = endpoints_new(key, s ? &s->balance : &no_preference, a->home, a->edition);
+    }
+    endpoints_set(a, e);
+    return e;
+}
+
+static void endpoints_leave(struct apply *a, struct atom *key, const struct workload *w)
+{
+    struct endpoints *e = endpoints_edit(a, key);
+    endpoints_del(e, w);
+    if (e->n == 0)
+        cowmap_del(&a->next.endpoints, atom_hash(key), key);
+}
+
+/* The endpoints of all services that w or old name. */
+static void endpoints_replace(struct apply *a, const struct workload *old, struct workload *w)
+{
+    const struct wl_service *had = old ? workload_services(old) : NULL;
+    const struct wl_service *has = w ? workload_services(w) : NULL;
+    for (size_t i = 0; old && i < old->n_services; i++)
+        if (!w || !workload_service(w, atom_str(had[i].key)))
+            endpoints_leave(a, had[i].key, old);
+    for (size_t i = 0; w && i < w->n_services; i++) {
+        struct endpoints *e = endpoints_edit(a, has[i].key);
+        if (old && workload_service(old, atom_str(has[i].key)))
+            endpoints_swap(e, old, w);
+        else
+            endpoints_add(e, w);
+    }
+}
+
+static void endpoints_rearrange(struct apply *a, const struct endpoints *e,
+                                const struct balance_policy *b)
+{
+    if (!endpoints_fits(e, b, a->home))
+        endpoints_set(a, endpoints_arrange(e, b, a->home, a->edition));
+}
+
+struct endpoints_list {
+    struct endpoints **e;
+    size_t n;
+};
+
+static bool endpoints_collect(void *value, void *arg)
+{
+    struct endpoints_list *l = arg;
+    l->e[l->n++] = endpoints_ref(value);
+    return true;
+}
+
+/* The place of this node's pods changed: all endpoints are arranged anew. */
+static void home_set(struct apply *a, struct place *home)
+{
+    struct endpoints_list l = {
+        .e = mem_calloc(a->next.endpoints.len + 1, sizeof(struct endpoints *))};
+    place_unref(a->home);
+    a->home = home ? place_ref(home) : NULL;
+    cowmap_each(&a->next.endpoints, endpoints_collect, &l);
+    for (size_t i = 0; i < l.n; i++) {
+        endpoints_rearrange(a, l.e[i], &l.e[i]->balance);
+        endpoints_unref(l.e[i]);
+    }
+    free(l.e);
+}
+
+struct home_look {
+    struct place *home, *other;
+    bool still; /* some pod is at home */
+};
+
+static bool home_look(void *value, void *arg)
+{
+    struct home_look *l = arg;
+    struct place *p = ((struct workload *)value)->place;
+    l->still = l->still || p == l->home;
+    l->other = p;
+    return !l->still;
+}
+
+static void home_settle(struct apply *a)
+{
+    struct home_look l = {.home = a->home};
+    if (!a->local_changed || !a->node[0])
+        return;
+    a->local_changed = false;
+    cowmap_each(&a->next.local, home_look, &l);
+    if (!l.still && l.other != a->home)
+        home_set(a, l.other);
 }
 
 /* -- workloads -- */
 
 static bool is_local(const struct apply *a, const struct workload *w)
 {
-    return a->node[0] && str_eqz(workload_text(w, WL_NODE), a->node);
+    return w && (!a->node[0] || str_eqz(workload_text(w, WL_NODE), a->node));
 }
 
 /* Out of (set false) or into all indexes. */
@@ -97,8 +145,9 @@ static void workload_index(struct apply *a, struct workload *w, bool set)
 {
     struct proxy_state *st = &a->next;
     struct str uid = workload_text(w, WL_UID), net = workload_text(w, WL_NETWORK);
+    const struct addr *addr = workload_addrs(w);
     for (size_t i = 0; i < w->n_addrs && !w->host_network; i++) {
-        struct ip_key k = {.network = net, .ip = &w->addrs[i], .name = uid};
+        struct ip_key k = {.network = net, .ip = &addr[i], .name = uid};
         if (set)
             cowmap_set(&st->by_ip, key_ip(net, k.ip), &k, w);
         else
@@ -113,33 +162,25 @@ static void workload_index(struct apply *a, struct workload *w, bool set)
     }
 }
 
-static bool keeps_service(const struct workload *w, struct str key)
-{
-    return w && workload_service(w, key);
-}
-
 static void workload_replace(struct apply *a, struct workload *old, struct workload *w)
 {
     struct str uid = workload_text(w ? w : old, WL_UID);
     uint64_t hash = hash_str(uid);
-    if (old) {
-        workload_ref(old); /* the maps let go of it below */
-        workload_index(a, old, false);
-        for (size_t i = 0; i < old->n_services; i++)
-            if (!keeps_service(w, old->services[i].key))
-                endpoints_set(a, old->services[i].key, uid, NULL);
-    }
+    bool was_local = is_local(a, old), local = is_local(a, w);
+    if (old)
+        workload_index(a, workload_ref(old), false); /* the maps let go of it below */
+    endpoints_replace(a, old, w);
     if (w) {
         cowmap_set(&a->next.workloads, hash, &uid, w);
         workload_index(a, w, true);
-        for (size_t i = 0; i < w->n_services; i++)
-            endpoints_set(a, w->services[i].key, uid, w);
     } else {
         cowmap_del(&a->next.workloads, hash, &uid);
     }
-    if (a->on_local && ((old && is_local(a, old)) || (w && is_local(a, w))))
-        a->on_local(a->on_local_owner, old && is_local(a, old) ? old : NULL,
-                    w && is_local(a, w) ? w : NULL);
+    if (was_local || local) {
+        a->local_changed = true;
+        if (a->on_local)
+            a->on_local(a->on_local_owner, was_local ? old : NULL, local ? w : NULL);
+    }
     workload_unref(old);
     a->next.generation++;
     a->changed = true;
@@ -147,19 +188,14 @@ static void workload_replace(struct apply *a, struct workload *old, struct workl
 
 /* -- services -- */
 
-static bool is_prefix(const struct service_vip *v)
-{
-    return v->cidr.bits != addr_len(&v->cidr.base) * 8;
-}
-
 /* All prefixes but those of the service old, then those of s. */
 static void cidr_vips_replace(struct proxy_state *st, const struct service *old, struct service *s)
 {
     size_t n = 0, drop = 0;
     for (size_t i = 0; s && i < s->n_vips; i++)
-        n += is_prefix(&s->vips[i]);
+        n += service_vip_is_prefix(&s->vips[i]);
     for (size_t i = 0; old && i < old->n_vips; i++)
-        drop += is_prefix(&old->vips[i]);
+        drop += service_vip_is_prefix(&old->vips[i]);
     if (n + drop == 0)
         return;
     size_t most = n + (st->cidr_vips ? st->cidr_vips->n : 0);
@@ -172,7 +208,7 @@ static void cidr_vips_replace(struct proxy_state *st, const struct service *old,
         service_ref(c->v[c->n++].service);
     }
     for (size_t i = 0; s && i < s->n_vips; i++)
-        if (is_prefix(&s->vips[i]))
+        if (service_vip_is_prefix(&s->vips[i]))
             c->v[c->n++] = (struct cidr_vip){&s->vips[i], service_ref(s)};
     cidr_vips_unref(st->cidr_vips);
     st->cidr_vips = c;
@@ -182,7 +218,7 @@ static void service_index(struct apply *a, struct service *s, bool set)
 {
     struct proxy_state *st = &a->next;
     for (size_t i = 0; i < s->n_vips; i++) {
-        if (is_prefix(&s->vips[i]))
+        if (service_vip_is_prefix(&s->vips[i]))
             continue;
         struct ip_key k = {s->vips[i].network, &s->vips[i].cidr.base, s->key};
         if (set)
@@ -201,14 +237,15 @@ static void service_replace(struct apply *a, struct service *old, struct service
 {
     struct str key = s ? s->key : old->key;
     uint64_t hash = hash_str(key);
-    if (old) {
-        service_ref(old);
-        service_index(a, old, false);
-    }
+    if (old)
+        service_index(a, service_ref(old), false);
     cidr_vips_replace(&a->next, old, s);
     if (s) {
+        const struct endpoints *e = cowmap_find(&a->next.endpoints, hash, s->atom);
         cowmap_set(&a->next.services, hash, &key, s);
         service_index(a, s, true);
+        if (e)
+            endpoints_rearrange(a, e, &s->balance);
     } else {
         cowmap_del(&a->next.services, hash, &key);
     }
@@ -219,11 +256,24 @@ static void service_replace(struct apply *a, struct service *old, struct service
 
 /* -- resources -- */
 
+/* A control plane that starts again sends everything again, most of it unchanged. */
+static bool unchanged(const struct apply *a, struct str name, uint64_t digest)
+{
+    const struct workload *w = state_workload(&a->next, name);
+    if (w)
+        return w->digest == digest;
+    const struct service *s = state_service_by_key(&a->next, name);
+    return s && s->digest == digest;
+}
+
 enum rc apply_address(struct apply *a, struct str name, struct str bytes, struct errmsg *ret_msg)
 {
     struct arena mem AUTO_ARENA;
     ProtobufCMessage *m;
+    uint64_t digest = hash_str(bytes);
     arena_init(&mem, RESOURCE_ARENA);
+    if (unchanged(a, name, digest))
+        return RC_OK;
     enum rc rc = pb_unpack(&istio__workload__address__descriptor, &mem, bytes, &m, ret_msg);
     if (rc != RC_OK) {
         errmsg_prefix(ret_msg, "%.*s", STR_ARG(name));
@@ -232,18 +282,20 @@ enum rc apply_address(struct apply *a, struct str name, struct str bytes, struct
     const Istio__Workload__Address *addr = (const void *)m;
     if (addr->type_case == ISTIO__WORKLOAD__ADDRESS__TYPE_WORKLOAD) {
         struct workload *w;
-        rc = workload_decode(addr->workload, intern, a, &w, ret_msg);
+        rc = workload_decode(addr->workload, a->in, &w, ret_msg);
         if (rc != RC_OK)
             return rc;
+        w->digest = digest;
         workload_replace(a, state_workload(&a->next, workload_text(w, WL_UID)), w);
         workload_unref(w);
         return RC_OK;
     }
     if (addr->type_case == ISTIO__WORKLOAD__ADDRESS__TYPE_SERVICE) {
         struct service *s;
-        rc = service_decode(addr->service, &s, ret_msg);
+        rc = service_decode(addr->service, a->in, &s, ret_msg);
         if (rc != RC_OK)
             return rc;
+        s->digest = digest;
         service_replace(a, state_service_by_key(&a->next, s->key), s);
         service_unref(s);
         return RC_OK;
@@ -315,9 +367,12 @@ enum rc apply_authorization(struct apply *a, struct str name, struct str bytes,
 {
     struct arena mem AUTO_ARENA;
     ProtobufCMessage *m = NULL;
-    struct policy *p;
+    struct policy *p = state_policy(&a->next, name);
+    uint64_t digest = hash_str(bytes);
     bool unknown = false;
     arena_init(&mem, RESOURCE_ARENA);
+    if (p && p->digest == digest)
+        return RC_OK;
     const ProtobufCMessageDescriptor *d = &istio__security__authorization__descriptor;
     enum rc rc = pb_check(d, bytes, PB_FIELDS_MAX, &unknown, ret_msg);
     if (rc == RC_OK)
@@ -336,6 +391,7 @@ enum rc apply_authorization(struct apply *a, struct str name, struct str bytes,
         policy_refuse(a, name, (const void *)m);
         return rc;
     }
+    p->digest = digest;
     policy_replace(a, state_policy(&a->next, p->key), p);
     policy_unref(p);
     return RC_OK;
@@ -395,6 +451,9 @@ bool apply_changed(const struct apply *a)
 
 struct proxy_state *apply_commit(struct apply *a)
 {
+    home_settle(a);
+    intern_tidy(a->in);
+    a->edition++;
     struct proxy_state *st = mem_new(struct proxy_state);
     const struct proxy_state *n = &a->next;
     snapshot_init(&st->base, state_free);
@@ -432,8 +491,7 @@ struct apply *apply_new(struct str node)
 {
     struct apply *a = mem_new(struct apply);
     a->node = str_dup(node);
-    a->identities_sweep = 1024;
-    htab_init(&a->identities);
+    a->in = intern_new();
     state_init_maps(&a->next);
     return a;
 }
@@ -443,8 +501,8 @@ void apply_free(struct apply *a)
     if (!a)
         return;
     maps_fini(&a->next);
-    identities_sweep(a, true);
-    htab_fini(&a->identities);
+    place_unref(a->home);
+    intern_free(a->in);
     free(a->node);
     free(a);
 }

@@ -7,7 +7,8 @@
 #include "proxy/state/state.h"
 
 struct apply;
-struct apply *apply_new(struct str node); /* name of this node: its workloads are local */
+/* node: name of this node, whose workloads are local; empty: all are. */
+struct apply *apply_new(struct str node);
 void apply_free(struct apply *a);
 
 /* One resource, its bytes as xDS carries them. A failure leaves the earlier version of the resource in

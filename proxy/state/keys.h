@@ -23,5 +23,3 @@ extern const struct cowmap_ops ops_workloads, ops_by_ip, ops_local, ops_services
     ops_by_host, ops_endpoints, ops_policies, ops_by_scope, ops_certs;
 void state_init_maps(struct proxy_state *st);
 void cidr_vips_unref(struct cidr_vips *c);
-/* Does b beat a as the workload of an address? A pod beats others, then HBONE beats plain. */
-bool workload_beats(const struct workload *b, const struct workload *a);

@@ -5,7 +5,6 @@
 
 #include "lib/base/mem.h"
 #include "lib/base/must.h"
-#include "proxy/state/decode.h"
 
 #define VALUES_MAX \
     10000 /* of one field of a match, and of rules, clauses and matches in one list */

@@ -52,7 +52,8 @@ struct policy {
     struct ref ref;
     enum policy_scope scope;
     bool deny, dry_run;
-    bool unknown; /* received but not understood: refuses every connection it applies to */
+    bool unknown;    /* received but not understood: refuses every connection it applies to */
+    uint64_t digest; /* of the message it was made of */
     size_t n;
     const struct policy_rule *rule; /* ORed; none: never matches */
     struct str key;                 /* NAMESPACE/NAME */

@@ -1,5 +1,6 @@
 #include "proxy/state/service.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,6 +11,7 @@
 #define PORTS_MAX    1024
 #define SANS_MAX     256
 #define WEIGHTED_MAX 16
+#define TEXT_MAX     512 /* bytes of hostname, namespace, name or network */
 
 struct service *service_ref(struct service *s)
 {
@@ -23,7 +25,21 @@ void service_unref(struct service *s)
         return;
     for (size_t i = 0; i < s->n_sans; i++)
         identity_unref(s->sans[i]);
+    for (size_t i = 0; i < s->n_weighted; i++)
+        gateway_unref(s->weighted[i].to);
+    gateway_unref(s->waypoint);
+    atom_unref(s->atom);
     free(s);
+}
+
+bool service_passthrough(const struct service *s)
+{
+    return s->balance.mode == ISTIO__WORKLOAD__LOAD_BALANCING__MODE__PASSTHROUGH;
+}
+
+bool service_visible(const struct service *s, struct str client_ns)
+{
+    return !s->namespace_only || client_ns.n == 0 || str_eq(s->ns, client_ns);
 }
 
 uint16_t service_port(const struct service *s, uint16_t port, bool *ret_has)
@@ -38,187 +54,214 @@ uint16_t service_port(const struct service *s, uint16_t port, bool *ret_has)
     return 0;
 }
 
+bool service_vip_is_prefix(const struct service_vip *v)
+{
+    return v->cidr.bits != addr_len(&v->cidr.base) * 8;
+}
+
 /* -- decoding -- */
 
-static enum rc check(const Istio__Workload__Service *m, struct errmsg *msg)
+struct dec {
+    const Istio__Workload__Service *m;
+    struct intern *in;
+    struct errmsg *msg;
+    char *at; /* texts, at the end of the service */
+};
+
+static enum rc fail(const struct dec *d, enum rc rc, const char *field, const char *why)
 {
-    const Istio__Workload__LoadBalancing *lb = m->load_balancing;
-    if (!m->hostname[0] || strlen(m->hostname) > 255 || strlen(m->namespace_) > 255 ||
-        strlen(m->name) > 255)
-        return decode_fail(msg, "service", m->hostname, "hostname, namespace or name",
-                           "missing or over 255 bytes");
-    if (m->n_addresses > VIPS_MAX || m->n_ports > PORTS_MAX || m->n_subject_alt_names > SANS_MAX ||
-        m->n_weighted_waypoints > WEIGHTED_MAX)
-        return decode_fail(msg, "service", m->hostname, "addresses, ports or names", "too many");
-    if (m->ip_families > ISTIO__WORKLOAD__IPFAMILIES__DUAL)
-        return decode_fail(msg, "service", m->hostname, "ip_families", "unknown value");
+    char key[2 * TEXT_MAX + 2];
+    snprintf(key, sizeof(key), "%.*s/%.*s", TEXT_MAX, d->m->namespace_, TEXT_MAX, d->m->hostname);
+    return decode_fail(d->msg, rc, "service", key, field, why);
+}
+
+static enum rc check_balance(const struct dec *d)
+{
+    const Istio__Workload__LoadBalancing *lb = d->m->load_balancing;
     if (!lb)
         return RC_OK;
-    if (lb->mode > ISTIO__WORKLOAD__LOAD_BALANCING__MODE__PASSTHROUGH ||
-        lb->health_policy > ISTIO__WORKLOAD__LOAD_BALANCING__HEALTH_POLICY__ALLOW_ALL ||
-        lb->n_routing_preference > SERVICE_PREFS)
-        return decode_fail(msg, "service", m->hostname, "load_balancing", "unknown value");
+    if (!protobuf_c_enum_descriptor_get_value(&istio__workload__load_balancing__mode__descriptor,
+                                              (int)lb->mode))
+        return fail(d, RC_INVALID, "load_balancing.mode", "unknown value");
+    if (lb->health_policy != ISTIO__WORKLOAD__LOAD_BALANCING__HEALTH_POLICY__ONLY_HEALTHY &&
+        lb->health_policy != ISTIO__WORKLOAD__LOAD_BALANCING__HEALTH_POLICY__ALLOW_ALL)
+        return fail(d, RC_INVALID, "load_balancing.health_policy", "unknown value");
+    if (lb->n_routing_preference > SERVICE_PREFS)
+        return fail(d, RC_LIMIT, "load_balancing.routing_preference", "more than 8");
     for (size_t i = 0; i < lb->n_routing_preference; i++)
-        if (lb->routing_preference[i] == 0 ||
-            lb->routing_preference[i] > ISTIO__WORKLOAD__LOAD_BALANCING__SCOPE__NETWORK)
-            return decode_fail(msg, "service", m->hostname, "load_balancing.routing_preference",
-                               "unknown value");
+        if (lb->routing_preference[i] ==
+                ISTIO__WORKLOAD__LOAD_BALANCING__SCOPE__UNSPECIFIED_SCOPE ||
+            !protobuf_c_enum_descriptor_get_value(
+                &istio__workload__load_balancing__scope__descriptor,
+                (int)lb->routing_preference[i]))
+            return fail(d, RC_INVALID, "load_balancing.routing_preference", "unknown value");
     return RC_OK;
 }
 
-static enum rc vips_decode(const Istio__Workload__Service *m, struct pack *p,
-                           struct service_vip *vips, struct errmsg *msg)
+static enum rc check(const struct dec *d)
 {
+    const Istio__Workload__Service *m = d->m;
+    if (m->hostname[0] == '\0')
+        return fail(d, RC_INVALID, "hostname", "missing");
+    if (strchr(m->namespace_, '/'))
+        return fail(d, RC_INVALID, "namespace", "has a slash");
+    if (strlen(m->hostname) > TEXT_MAX || strlen(m->namespace_) > TEXT_MAX ||
+        strlen(m->name) > TEXT_MAX)
+        return fail(d, RC_LIMIT, "hostname, namespace or name", "over 512 bytes");
+    if (m->n_addresses > VIPS_MAX)
+        return fail(d, RC_LIMIT, "addresses", "more than 256");
+    for (size_t i = 0; i < m->n_addresses; i++)
+        if (strlen(m->addresses[i]->network) > TEXT_MAX)
+            return fail(d, RC_LIMIT, "addresses.network", "over 512 bytes");
+    if (m->n_ports > PORTS_MAX)
+        return fail(d, RC_LIMIT, "ports", "more than 1024");
+    if (m->n_subject_alt_names > SANS_MAX)
+        return fail(d, RC_LIMIT, "subject_alt_names", "more than 256");
+    if (m->n_weighted_waypoints > WEIGHTED_MAX)
+        return fail(d, RC_LIMIT, "weighted_waypoints", "more than 16");
+    if (!protobuf_c_enum_descriptor_get_value(&istio__workload__ipfamilies__descriptor,
+                                              (int)m->ip_families))
+        return fail(d, RC_INVALID, "ip_families", "unknown value");
+    return check_balance(d);
+}
+
+/* The text as part of the key or of the VIP before, or copied. */
+static struct str text_add(struct dec *d, struct str key, struct str before, const char *s)
+{
+    size_t n = strlen(s);
+    const char *part = n ? memmem(key.p, key.n, s, n) : NULL;
+    if (part || n == 0)
+        return (struct str){part ? part : "", n};
+    if (str_eqz(before, s))
+        return before;
+    char *to = memcpy(d->at, s, n);
+    d->at += n;
+    return (struct str){to, n};
+}
+
+static enum rc vips_fill(struct dec *d, struct service *s, struct service_vip *vips)
+{
+    const Istio__Workload__Service *m = d->m;
     for (size_t i = 0; i < m->n_addresses; i++) {
         const Istio__Workload__NetworkAddress *a = m->addresses[i];
         struct addr ip;
-        (void)pack_str(p, a->network, &vips[i].network);
         if (addr_from_bytes(a->address.data, a->address.len, &ip) != RC_OK)
-            return decode_fail(msg, "service", m->hostname, "addresses", "not 4 or 16 bytes");
-        unsigned bits = (unsigned)addr_len(&ip) * 8;
+            return fail(d, RC_INVALID, "addresses", "not 4 or 16 bytes");
+        unsigned most = (unsigned)a->address.len * 8, bits = most;
         if (a->prefix_case == ISTIO__WORKLOAD__NETWORK_ADDRESS__PREFIX_LENGTH)
             bits = a->length;
-        if (cidr_make(&ip, bits, &vips[i].cidr) != RC_OK)
-            return decode_fail(msg, "service", m->hostname, "addresses", "prefix too long");
+        unsigned mapped = most - (unsigned)addr_len(&ip) * 8; /* IPv4 in IPv6 */
+        if (bits > most || bits < mapped || cidr_make(&ip, bits - mapped, &vips[i].cidr) != RC_OK)
+            return fail(d, RC_INVALID, "addresses", "not a prefix length");
+        vips[i].network =
+            text_add(d, s->key, i ? vips[i - 1].network : (struct str){"", 0}, a->network);
     }
+    s->n_vips = (uint16_t)m->n_addresses;
     return RC_OK;
 }
 
-static size_t text_bytes(const Istio__Workload__Service *m)
+static enum rc gateways_fill(const struct dec *d, struct service *s, struct weighted_gateway *to)
 {
-    size_t n = 2 * (strlen(m->namespace_) + strlen(m->hostname)) + 1 + strlen(m->name);
-    for (size_t i = 0; i < m->n_addresses; i++)
-        n += strlen(m->addresses[i]->network);
-    n += gateway_bytes(m->waypoint);
-    for (size_t i = 0; i < m->n_weighted_waypoints; i++)
-        n += gateway_bytes(m->weighted_waypoints[i]->destination);
-    return n;
-}
-
-static void *take(char **at, size_t n)
-{
-    void *p = *at;
-    *at += (n + 7) & ~(size_t)7;
-    return p;
-}
-
-static enum rc fill(struct service *s, const Istio__Workload__Service *m, size_t text,
-                    struct errmsg *msg)
-{
-    char *at = (char *)s + ((sizeof(*s) + 7) & ~(size_t)7);
-    struct service_vip *vips = take(&at, m->n_addresses * sizeof(*vips));
-    struct port_map *ports = take(&at, m->n_ports * sizeof(*ports));
-    s->sans = take(&at, m->n_subject_alt_names * sizeof(*s->sans));
-    struct gateway_addr *wp = m->waypoint ? take(&at, sizeof(*wp)) : NULL;
-    struct weighted_gateway *weighted = take(&at, m->n_weighted_waypoints * sizeof(*weighted));
-    struct pack p = {at, text};
-    struct str sep, host;
-    (void)pack_str(&p, m->namespace_, &s->key);
-    (void)pack_str(&p, "/", &sep);
-    (void)pack_str(&p, m->hostname, &host);
-    s->ns = s->key;
-    s->host = host;
-    s->key.n += 1 + host.n;
-    (void)pack_str(&p, m->name, &s->name);
-    enum rc rc = vips_decode(m, &p, vips, msg);
-    if (rc != RC_OK)
-        return rc;
-    if (!ports_decode(m->n_ports, m->ports, ports))
-        return decode_fail(msg, "service", m->hostname, "ports", "over 65535");
-    for (size_t i = 0; i < m->n_subject_alt_names; i++) {
-        if (identity_parse(str_of(m->subject_alt_names[i]), &s->sans[i]) != RC_OK)
-            return decode_fail(msg, "service", m->hostname, "subject_alt_names",
-                               "not a SPIFFE identity");
-        s->n_sans++;
-    }
-    if (wp && !gateway_decode(m->waypoint, &p, wp))
-        return decode_fail(msg, "service", m->hostname, "waypoint", "no usable destination");
+    const Istio__Workload__Service *m = d->m;
+    if (m->waypoint && !(s->waypoint = gateway_decode(m->waypoint, d->in)))
+        return fail(d, RC_INVALID, "waypoint", "no usable destination");
     for (size_t i = 0; i < m->n_weighted_waypoints; i++) {
         const Istio__Workload__WeightedWaypoint *w = m->weighted_waypoints[i];
-        if (!w->destination || !gateway_decode(w->destination, &p, &weighted[i].to))
-            return decode_fail(msg, "service", m->hostname, "weighted_waypoints",
-                               "no usable destination");
-        weighted[i].weight = w->weight;
+        if (!w->destination || !(to[i].to = gateway_decode(w->destination, d->in)))
+            return fail(d, RC_INVALID, "weighted_waypoints", "no usable destination");
+        to[i].weight = w->weight;
+        s->n_weighted++;
     }
-    s->vips = vips;
-    s->ports = ports;
-    s->waypoint = wp;
-    s->weighted = weighted;
     return RC_OK;
 }
 
-enum rc service_decode(const Istio__Workload__Service *m, struct service **ret,
-                       struct errmsg *ret_msg)
+static void sans_fill(const struct dec *d, struct service *s, struct identity **to)
 {
-    enum rc rc = check(m, ret_msg);
-    if (rc != RC_OK)
-        return rc;
-    size_t text = text_bytes(m);
-    struct service *s = mem_zalloc(
-        sizeof(*s) + 48 + m->n_addresses * sizeof(struct service_vip) +
-        m->n_ports * sizeof(struct port_map) + m->n_subject_alt_names * sizeof(struct identity *) +
-        sizeof(struct gateway_addr) + m->n_weighted_waypoints * sizeof(struct weighted_gateway) +
-        text);
-    ref_init(&s->ref);
+    for (size_t i = 0; i < d->m->n_subject_alt_names; i++) {
+        to[s->n_sans] = intern_identity_uri(d->in, str_of(d->m->subject_alt_names[i]));
+        if (to[s->n_sans])
+            s->n_sans++;
+    }
+}
+
+static void values_fill(const struct dec *d, struct service *s)
+{
+    const Istio__Workload__Service *m = d->m;
     const Istio__Workload__LoadBalancing *lb = m->load_balancing;
     s->families = (uint8_t)m->ip_families;
     s->canonical = m->canonical;
     s->namespace_only = m->visibility == ISTIO__WORKLOAD__SERVICE__VISIBILITY__NAMESPACE;
-    if (lb) {
-        s->mode = (uint8_t)lb->mode;
-        s->allow_unhealthy =
-            lb->health_policy == ISTIO__WORKLOAD__LOAD_BALANCING__HEALTH_POLICY__ALLOW_ALL;
-        s->n_prefs = (uint8_t)lb->n_routing_preference;
-        for (size_t i = 0; i < lb->n_routing_preference; i++)
-            s->prefs[i] = (uint8_t)lb->routing_preference[i];
-    }
-    s->n_vips = (uint16_t)m->n_addresses;
-    s->n_ports = (uint16_t)m->n_ports;
-    s->n_weighted = (uint16_t)m->n_weighted_waypoints;
-    rc = fill(s, m, text, ret_msg);
+    if (!lb)
+        return;
+    s->balance.mode = (uint8_t)lb->mode;
+    s->balance.allow_unhealthy =
+        lb->health_policy == ISTIO__WORKLOAD__LOAD_BALANCING__HEALTH_POLICY__ALLOW_ALL;
+    s->balance.n_prefs = (uint8_t)lb->n_routing_preference;
+    for (size_t i = 0; i < lb->n_routing_preference; i++)
+        s->balance.prefs[i] = (uint8_t)lb->routing_preference[i];
+}
+
+static void key_fill(const struct dec *d, struct service *s)
+{
+    char key[2 * TEXT_MAX + 2];
+    int n = snprintf(key, sizeof(key), "%s/%s", d->m->namespace_, d->m->hostname);
+    s->atom = intern_atom(d->in, (struct str){key, (size_t)n});
+    s->key = atom_str(s->atom);
+    s->ns = str_split(s->key, '/', &s->host);
+}
+
+static void *skip(char **at, size_t n)
+{
+    void *p = *at;
+    *at += n;
+    return p;
+}
+
+/* The most its texts may take. */
+static size_t texts_len(const Istio__Workload__Service *m)
+{
+    size_t n = strlen(m->name);
+    for (size_t i = 0; i < m->n_addresses; i++)
+        if (i == 0 || strcmp(m->addresses[i]->network, m->addresses[i - 1]->network) != 0)
+            n += strlen(m->addresses[i]->network);
+    return strstr(m->hostname, m->name) ? n - strlen(m->name) : n;
+}
+
+enum rc service_decode(const Istio__Workload__Service *m, struct intern *in, struct service **ret,
+                       struct errmsg *ret_msg)
+{
+    struct dec d = {.m = m, .in = in, .msg = ret_msg};
+    enum rc rc = check(&d);
+    if (rc != RC_OK)
+        return rc;
+    struct service *s = mem_zalloc(sizeof(*s) + m->n_addresses * sizeof(struct service_vip) +
+                                   m->n_subject_alt_names * sizeof(struct identity *) +
+                                   m->n_weighted_waypoints * sizeof(struct weighted_gateway) +
+                                   m->n_ports * sizeof(struct port_map) + texts_len(m));
+    ref_init(&s->ref);
+    char *at = (char *)(s + 1);
+    struct service_vip *vips = skip(&at, m->n_addresses * sizeof(*vips));
+    struct identity **sans = skip(&at, m->n_subject_alt_names * sizeof(*sans));
+    struct weighted_gateway *weighted = skip(&at, m->n_weighted_waypoints * sizeof(*weighted));
+    struct port_map *ports = skip(&at, m->n_ports * sizeof(*ports));
+    d.at = at;
+    s->vips = vips;
+    s->sans = sans;
+    s->weighted = weighted;
+    s->ports = ports;
+    key_fill(&d, s);
+    s->name = text_add(&d, s->key, (struct str){"", 0}, m->name);
+    values_fill(&d, s);
+    sans_fill(&d, s, sans);
+    rc = vips_fill(&d, s, vips);
+    if (rc == RC_OK)
+        rc = gateways_fill(&d, s, weighted);
+    if (rc == RC_OK && !ports_decode(m->n_ports, m->ports, ports, &s->n_ports))
+        rc = fail(&d, RC_INVALID, "ports", "over 65535");
     if (rc != RC_OK) {
         service_unref(s);
         return rc;
     }
     *ret = s;
     return RC_OK;
-}
-
-/* -- endpoints -- */
-
-struct endpoints *endpoints_ref(struct endpoints *e)
-{
-    ref_get(&e->ref);
-    return e;
-}
-
-void endpoints_unref(struct endpoints *e)
-{
-    if (!e || !ref_put(&e->ref))
-        return;
-    for (size_t i = 0; i < e->n; i++)
-        workload_unref(e->e[i].wl);
-    free(e->key);
-    free(e);
-}
-
-struct endpoints *endpoints_edit(const struct endpoints *old, struct str key, struct str uid,
-                                 struct workload *wl)
-{
-    size_t most = (old ? old->n : 0) + (wl != NULL);
-    struct endpoints *e = mem_zalloc(sizeof(*e) + most * sizeof(e->e[0]));
-    ref_init(&e->ref);
-    for (size_t i = 0; old && i < old->n; i++) {
-        if (str_eq(workload_text(old->e[i].wl, WL_UID), uid))
-            continue;
-        e->e[e->n] = old->e[i];
-        workload_ref(e->e[e->n++].wl);
-    }
-    if (wl)
-        e->e[e->n++] = (struct endpoint){workload_ref(wl), workload_service(wl, key)};
-    e->key = str_dup(key);
-    if (e->n)
-        return e;
-    endpoints_unref(e);
-    return NULL;
 }

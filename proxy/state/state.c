@@ -54,7 +54,8 @@ static bool service_has_vip(const void *v, const void *key)
     if (!fits(k->name, s->key))
         return false;
     for (size_t i = 0; i < s->n_vips; i++)
-        if (addr_eq_ip(&s->vips[i].cidr.base, k->ip) && str_eq(s->vips[i].network, k->network))
+        if (!service_vip_is_prefix(&s->vips[i]) && addr_eq_ip(&s->vips[i].cidr.base, k->ip) &&
+            str_eq(s->vips[i].network, k->network))
             return true;
     return false;
 }
@@ -68,7 +69,7 @@ static bool service_has_host(const void *v, const void *key)
 
 static bool endpoints_has_key(const void *v, const void *key)
 {
-    return str_eqz(*(const struct str *)key, ((const struct endpoints *)v)->key);
+    return ((const struct endpoints *)v)->key == key; /* interned */
 }
 
 static bool policy_has_key(const void *v, const void *key)
@@ -150,15 +151,15 @@ void cidr_vips_unref(struct cidr_vips *c)
     free(c);
 }
 
-bool workload_beats(const struct workload *b, const struct workload *a)
+/* Does b beat a as the workload of an address? A pod beats others, then HBONE beats plain. */
+static bool beats(const struct workload *b, const struct workload *a)
 {
-    static const char pod[] = "//Pod/";
-    struct str bu = workload_text(b, WL_UID), au = workload_text(a, WL_UID);
-    bool bp = memmem(bu.p, bu.n, pod, sizeof(pod) - 1),
-         ap = memmem(au.p, au.n, pod, sizeof(pod) - 1);
-    if (bp != ap)
-        return bp;
-    return b->hbone && !a->hbone;
+    if (b->pod != a->pod)
+        return b->pod;
+    if (b->hbone != a->hbone)
+        return b->hbone;
+    return str_cmp(workload_text(b, WL_UID), workload_text(a, WL_UID)) <
+           0; /* the same everywhere */
 }
 
 /* -- lookups -- */
@@ -176,7 +177,7 @@ struct workload *state_workload_by_ip(const struct proxy_state *st, struct str n
     uint32_t pos = 0;
     struct workload *best = NULL, *w;
     while ((w = cowmap_next(&st->by_ip, hash, &k, &pos)))
-        if (!best || workload_beats(w, best))
+        if (!best || beats(w, best))
             best = w;
     return best;
 }
@@ -185,9 +186,10 @@ struct workload *state_local_workload(const struct proxy_state *st, struct str n
                                       struct str sa)
 {
     struct pair_key k = {.a = ns, .b = name};
+    uint64_t hash = key_pair(ns, name);
     uint32_t pos = 0;
     struct workload *w;
-    while ((w = cowmap_next(&st->local, key_pair(ns, name), &k, &pos)))
+    while ((w = cowmap_next(&st->local, hash, &k, &pos)))
         if (sa.n == 0 || str_eq(workload_text(w, WL_SA), sa))
             return w;
     return NULL;
@@ -198,30 +200,56 @@ struct service *state_service_by_key(const struct proxy_state *st, struct str ke
     return cowmap_find(&st->services, hash_str(key), &key);
 }
 
+struct service *state_service_of(const struct proxy_state *st, const struct gateway_addr *g)
+{
+    return g->key.n ? state_service_by_key(st, g->key) : NULL;
+}
+
 struct service *state_service(const struct proxy_state *st, struct str ns, struct str host)
 {
     struct pair_key k = {.a = host};
+    uint64_t hash = hash_str(host);
     uint32_t pos = 0;
     struct service *s;
-    while ((s = cowmap_next(&st->by_host, hash_str(host), &k, &pos)))
+    while ((s = cowmap_next(&st->by_host, hash, &k, &pos)))
         if (str_eq(s->ns, ns))
             return s;
     return NULL;
 }
 
-/* Of two services that a client could mean: its own namespace's, then the canonical one, then the first. */
-static struct service *prefer(struct service *a, struct service *b, struct str client_ns)
+/* Of two services that a client could mean (a may be NULL): its own namespace's, then the one with the
+ * longer prefix, then the canonical one, then the first. */
+struct candidate {
+    struct service *s;
+    uint8_t bits;
+};
+
+static struct candidate prefer(struct candidate a, struct candidate b, struct str client_ns)
 {
-    if (!str_eq(b->ns, client_ns) && b->namespace_only)
+    if (!service_visible(b.s, client_ns))
         return a;
-    if (!a)
+    if (!a.s)
         return b;
-    bool a_own = str_eq(a->ns, client_ns), b_own = str_eq(b->ns, client_ns);
+    bool a_own = str_eq(a.s->ns, client_ns), b_own = str_eq(b.s->ns, client_ns);
     if (a_own != b_own)
         return a_own ? a : b;
-    if (a->canonical != b->canonical)
-        return a->canonical ? a : b;
-    return str_cmp(a->key, b->key) <= 0 ? a : b;
+    if (a.bits != b.bits)
+        return a.bits > b.bits ? a : b;
+    if (a.s->canonical != b.s->canonical)
+        return a.s->canonical ? a : b;
+    return str_cmp(a.s->key, b.s->key) <= 0 ? a : b;
+}
+
+static struct service *by_prefix(const struct proxy_state *st, struct str network,
+                                 const struct addr *ip, struct str client_ns)
+{
+    struct candidate best = {0};
+    for (size_t i = 0; st->cidr_vips && i < st->cidr_vips->n; i++) {
+        const struct cidr_vip *c = &st->cidr_vips->v[i];
+        if (cidr_has(&c->vip->cidr, ip) && str_eq(c->vip->network, network))
+            best = prefer(best, (struct candidate){c->service, c->vip->cidr.bits}, client_ns);
+    }
+    return best.s;
 }
 
 struct service *state_service_by_vip(const struct proxy_state *st, struct str network,
@@ -230,43 +258,40 @@ struct service *state_service_by_vip(const struct proxy_state *st, struct str ne
     struct ip_key k = {.network = network, .ip = ip};
     uint64_t hash = key_ip(network, ip);
     uint32_t pos = 0;
-    struct service *best = NULL, *s;
+    struct candidate best = {0};
+    struct service *s;
     while ((s = cowmap_next(&st->by_vip, hash, &k, &pos)))
-        best = prefer(best, s, client_ns);
-    if (best || !st->cidr_vips)
-        return best;
-    int bits = -1;
-    for (size_t i = 0; i < st->cidr_vips->n; i++) {
-        const struct cidr_vip *c = &st->cidr_vips->v[i];
-        if (!str_eq(c->vip->network, network) || !cidr_has(&c->vip->cidr, ip) ||
-            c->vip->cidr.bits < bits)
-            continue;
-        best = prefer(c->vip->cidr.bits > bits ? NULL : best, c->service, client_ns);
-        if (best)
-            bits = c->vip->cidr.bits;
-    }
-    return best;
+        best = prefer(best, (struct candidate){s, 0}, client_ns);
+    return best.s ? best.s : by_prefix(st, network, ip, client_ns);
 }
 
 struct service *state_service_by_host(const struct proxy_state *st, struct str host,
                                       struct str client_ns)
 {
     struct pair_key k = {.a = host};
+    uint64_t hash = hash_str(host);
     uint32_t pos = 0;
-    struct service *best = NULL, *s;
-    while ((s = cowmap_next(&st->by_host, hash_str(host), &k, &pos)))
-        best = prefer(best, s, client_ns);
-    return best;
+    struct candidate best = {0};
+    struct service *s;
+    while ((s = cowmap_next(&st->by_host, hash, &k, &pos)))
+        best = prefer(best, (struct candidate){s, 0}, client_ns);
+    return best.s;
 }
 
 const struct endpoints *state_endpoints(const struct proxy_state *st, const struct service *s)
 {
-    return cowmap_find(&st->endpoints, hash_str(s->key), &s->key);
+    return cowmap_find(&st->endpoints, atom_hash(s->atom), s->atom);
 }
 
 struct policy *state_policy(const struct proxy_state *st, struct str key)
 {
     return cowmap_find(&st->policies, hash_str(key), &key);
+}
+
+struct policy *state_policy_of(const struct proxy_state *st, const struct atom *key)
+{
+    struct str k = atom_str(key);
+    return cowmap_find(&st->policies, atom_hash(key), &k);
 }
 
 struct policy *state_scope_policy(const struct proxy_state *st, struct str ns, uint32_t *pos)

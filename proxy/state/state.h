@@ -8,6 +8,7 @@
 #include "lib/mtls/mtls.h"
 #include "lib/snap/cowmap.h"
 #include "lib/snap/snapshot.h"
+#include "proxy/state/endpoints.h"
 #include "proxy/state/policy.h"
 #include "proxy/state/service.h"
 #include "proxy/state/workload.h"
@@ -46,15 +47,19 @@ struct workload *state_workload_by_ip(const struct proxy_state *st, struct str n
 struct workload *state_local_workload(const struct proxy_state *st, struct str ns, struct str name,
                                       struct str sa);
 struct service *state_service(const struct proxy_state *st, struct str ns, struct str host);
+/* The service that a gateway address names. */
+struct service *state_service_of(const struct proxy_state *st, const struct gateway_addr *g);
 struct service *state_service_by_key(const struct proxy_state *st, struct str key);
-/* Seen from a client namespace: services that are not visible to it are skipped; its own namespace wins,
- * then the canonical one, then the first. Exact addresses before prefixes, longer before shorter. */
+/* Seen from a client namespace (empty: none, everything is visible): services that are not visible to it
+ * are skipped; its own namespace wins, then the canonical one, then the first by key. Exact addresses
+ * before prefixes; of prefixes its own namespace's, then the longest, then the canonical one. */
 struct service *state_service_by_vip(const struct proxy_state *st, struct str network,
                                      const struct addr *ip, struct str client_ns);
 struct service *state_service_by_host(const struct proxy_state *st, struct str host,
                                       struct str client_ns);
 const struct endpoints *state_endpoints(const struct proxy_state *st, const struct service *s);
 struct policy *state_policy(const struct proxy_state *st, struct str key);
-/* Policies of scope namespace (ns) or global (""): *pos starts at 0. */
+struct policy *state_policy_of(const struct proxy_state *st, const struct atom *key); /* faster */
+/* Policies of scope namespace (ns) or global (""), one a call: *pos starts at 0. */
 struct policy *state_scope_policy(const struct proxy_state *st, struct str ns, uint32_t *pos);
 struct mtls_ctx *state_cert(const struct proxy_state *st, const struct identity *id);

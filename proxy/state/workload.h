@@ -1,5 +1,5 @@
-/* A workload as xDS tells it: immutable, counted, compact (a mesh has 100,000 of them): one allocation
- * with all its texts, addresses and service memberships. */
+/* A workload as xDS tells it: immutable, counted, compact (a mesh has 100,000 of them): one allocation,
+ * what it has in common with others is interned, and texts that are part of another are kept once. */
 #pragma once
 
 #include <stdbool.h>
@@ -10,15 +10,7 @@
 #include "lib/cert/identity.h"
 #include "lib/net/addr.h"
 #include "lib/proto/workload.pb-c.h"
-
-/* Where traffic for something goes first: a waypoint or a network gateway. */
-struct gateway_addr {
-    bool set;
-    uint16_t port;       /* of HBONE */
-    struct str ns, host; /* a service's, or */
-    struct str network;  /* of ip */
-    struct addr ip;      /* family 0 when named by host */
-};
+#include "proxy/state/intern.h"
 
 struct port_map {
     uint16_t service, target; /* target 0: none */
@@ -26,65 +18,75 @@ struct port_map {
 
 /* Membership in a service. */
 struct wl_service {
-    struct str key; /* NAMESPACE/HOSTNAME */
+    struct atom *key; /* NAMESPACE/HOSTNAME, counted */
     const struct port_map *ports;
     uint16_t n_ports;
 };
 
-enum wl_text { /* the texts of a workload */
-               WL_UID,
-               WL_NAME,
-               WL_NS,
-               WL_SA,
-               WL_NETWORK,
-               WL_NODE,
-               WL_CANONICAL_NAME,
-               WL_CANONICAL_REVISION,
-               WL_WORKLOAD_NAME,
-               WL_CLUSTER,
-               WL_HOSTNAME,
-               WL_REGION,
-               WL_ZONE,
-               WL_SUBZONE,
-               WL_TEXTS
+enum wl_text {
+    /* its own */
+    WL_UID,
+    WL_HOSTNAME,
+    WL_NAME,
+    WL_NS,
+    WL_WORKLOAD_NAME,
+    WL_CANONICAL_NAME,
+    WL_CANONICAL_REVISION,
+    WL_OWN_TEXTS,
+    /* of its identity; empty when it has none */
+    WL_SA = WL_OWN_TEXTS,
+    WL_TRUST_DOMAIN,
+    /* of its place */
+    WL_NETWORK,
+    WL_CLUSTER,
+    WL_NODE,
+    WL_REGION,
+    WL_ZONE,
+    WL_SUBZONE,
 };
 
 struct workload {
     struct ref ref;
+    uint32_t capacity;   /* relative weight, 0 = never chosen */
+    uint64_t digest;     /* of the message it was made of */
+    struct identity *id; /* counted, like the next three */
+    struct place *place;
+    struct gateway_addr *waypoint, *network_gateway; /* NULL: none */
     uint16_t n_addrs, n_services, n_policies;
     uint16_t app_tunnel_port; /* 0: none */
-    uint32_t capacity;        /* relative weight, 0 = never chosen */
     uint8_t type;             /* Istio__Workload__WorkloadType */
-    bool hbone, healthy, host_network, native_tunnel, app_tunnel_proxy;
-    uint16_t at[WL_TEXTS + 1]; /* text i is [at[i], at[i+1]) of text */
-    struct identity *id;       /* counted */
-    const struct addr *addrs;
-    const struct wl_service *services;
-    const struct str *policies;                            /* NAMESPACE/NAME */
-    const struct gateway_addr *waypoint, *network_gateway; /* NULL: none */
-    const char *text;
+    bool hbone : 1, healthy : 1, host_network : 1, native_tunnel : 1;
+    bool app_tunnel : 1, app_tunnel_proxy : 1; /* has one; it speaks PROXY */
+    bool pod : 1;                              /* uid says it is a pod: more to be trusted */
+    uint16_t texts_n;                          /* bytes */
+    struct text_at {
+        uint16_t at, n;
+    } text[WL_OWN_TEXTS];
+    /* texts, services, policies, addresses and ports follow */
 };
 
-static inline struct str workload_text(const struct workload *w, enum wl_text t)
-{
-    return (struct str){w->text + w->at[t], (size_t)(w->at[t + 1] - w->at[t])};
-}
+struct str workload_text(const struct workload *w, enum wl_text t);
 /* "deployment", "cronjob", "pod", "job" */
 struct str workload_type(const struct workload *w);
+/* NULL when its namespace and service account make no identity: it can't be reached in a tunnel. */
 static inline struct identity *workload_identity(const struct workload *w)
 {
     return w->id;
 }
-struct workload *workload_ref(struct workload *w);
-void workload_unref(struct workload *w);
+const struct wl_service *workload_services(const struct workload *w); /* n_services */
+struct atom *const *workload_policies(const struct workload *w); /* n_policies, NAMESPACE/NAME */
+const struct addr *workload_addrs(const struct workload *w);     /* n_addrs, without port */
 bool workload_has_addr(const struct workload *w, const struct addr *ip);
+/* Its membership in the service, or NULL. */
 const struct wl_service *workload_service(const struct workload *w, struct str key);
+/* What the membership says about the service's port; 0: nothing. */
+uint16_t workload_port(const struct wl_service *m, uint16_t port);
 /* Value of the baggage header. */
 void workload_baggage(const struct workload *w, struct strbuf *out);
 
-/* Identities are shared: asked for by workload_decode(). Returns a new reference. */
-typedef enum rc identity_intern_fn(void *arg, struct str trust_domain, struct str ns, struct str sa,
-                                   struct identity **ret);
-/* From xDS; refuses (with resource and field in ret_msg) what workload-api says is to be refused. */
-NODISCARD enum rc workload_decode(const Istio__Workload__Workload *m, identity_intern_fn *intern,
-                                  void *arg, struct workload **ret, struct errmsg *ret_msg);
+struct workload *workload_ref(struct workload *w);
+void workload_unref(struct workload *w); /* NULL is legal */
+
+/* From xDS. RC_INVALID (unknown values, addresses, keys …) or RC_LIMIT with "workload UID: FIELD: WHY". */
+NODISCARD enum rc workload_decode(const Istio__Workload__Workload *m, struct intern *in,
+                                  struct workload **ret, struct errmsg *ret_msg);

@@ -7,6 +7,7 @@
 #include "proxy/core/authz.h"
 #include "proxy/state/apply.h"
 #include "tests/helper/check.h"
+#include "tests/helper/mesh.h"
 #include "tests/helper/policy_text.h"
 
 static struct arena mem;
@@ -58,28 +59,18 @@ enum { ALLOW, DENY };
 /* A workload shop/cart that lists these policies. */
 static struct workload *cart(const char *const *policies, size_t n)
 {
-    Istio__Workload__Workload w;
-    Istio__Workload__Address a;
-    struct strbuf b;
-    istio__workload__workload__init(&w);
-    istio__workload__address__init(&a);
-    w.uid = "c//Pod/shop/cart";
-    w.name = "cart";
-    w.namespace_ = "shop";
-    w.n_authorization_policies = n;
-    w.authorization_policies = arena_alloc(&mem, (n + 1) * sizeof(char *));
-    for (size_t i = 0; i < n; i++)
-        w.authorization_policies[i] = arena_strndup(&mem, policies[i], strlen(policies[i]));
-    a.type_case = ISTIO__WORKLOAD__ADDRESS__TYPE_WORKLOAD;
-    a.workload = &w;
-    strbuf_init(&b, 1 << 20);
-    pb_put_message(&b, &a.base);
-    ck_assert_rc(apply_address(app, str_of(w.uid), strbuf_str(&b), NULL), RC_OK);
-    strbuf_fini(&b);
+    struct strbuf list;
+    strbuf_init(&list, 4096);
+    for (size_t i = 0; i < n; i++) {
+        strbuf_addz(&list, i ? "," : "");
+        strbuf_addz(&list, policies[i]);
+    }
+    WORKLOAD(app, .uid = "c//Pod/shop/cart", .name = "cart", .ns = "shop", .policies = list.p);
+    strbuf_fini(&list);
     if (st)
         snapshot_unref(&st->base);
     st = apply_commit(app);
-    return state_workload(st, str_of(w.uid));
+    return state_workload(st, STR("c//Pod/shop/cart"));
 }
 
 static struct addr at(const char *text)
