@@ -30,16 +30,16 @@ struct conn_info {
 struct telemetry;
 struct telemetry_series;
 
-struct telemetry *telemetry_new(void); /* one per thread, used on that thread */
-void telemetry_free(struct telemetry *t);
+struct telemetry *telemetry_new(void);    /* one per thread, used on that thread */
+void telemetry_free(struct telemetry *t); /* when all its connections are closed; NULL is legal */
+size_t telemetry_kinds(const struct telemetry *t); /* entries of the cache */
 
 /* Counts a connection as opened. The series are the connection's until telemetry_close(). */
 struct telemetry_series *telemetry_open(struct telemetry *t, const struct conn_info *ci);
 /* Adds to the byte counters what was carried since the last call: while the connection lives, so that
  * long ones show. */
 void telemetry_bytes(struct telemetry_series *s, uint64_t up, uint64_t down);
-/* Counts it as closed, and as failed when rc has a response flag. Gives the series back. */
-void telemetry_close(struct telemetry *t, struct telemetry_series *s, const struct conn_info *ci,
-                     enum rc why);
+/* Counts it as closed, and as failed when why has a response flag. Gives the series back. */
+void telemetry_close(struct telemetry *t, struct telemetry_series *s, enum rc why);
 /* istio_tcp_sockets_open: accepted sockets, by direction. */
 void telemetry_socket(struct telemetry *t, bool inbound, int change);
