@@ -63,6 +63,7 @@ struct kauthz {
     struct kobj obj;
     uint8_t action;                    /* enum kauthz_action */
     const struct kselector *selector;  /* NULL when absent */
+    KLIST(struct ktarget_ref) target;  /* while decoding */
     KLIST(struct ktarget_ref) targets; /* targetRefs, or targetRef */
     KLIST(struct kauthz_rule) rules;
     struct str provider; /* of CUSTOM */

@@ -1,0 +1,112 @@
+/* The field tables, and the two ways through them. Private to lib/kobj. */
+#pragma once
+
+#include "lib/kobj/kobj.h"
+
+enum kform {            /* what the document has → what the struct has */
+             KF_SKIP,   /* known, not read */
+             KF_STRING, /* string → struct str */
+             KF_BOOL,   /* bool → bool */
+             KF_TRI,    /* bool → uint8_t, enum ktri */
+             KF_ENUM, /* one of words → uint8_t, its index; 0 is the default, "" can't be written */
+             KF_PORT,        /* number 1 to 65535 → uint16_t */
+             KF_PORT_TEXT,   /* string "0" to "65535" → uint16_t */
+             KF_INT_OR_NAME, /* number or string → struct kport_or_name */
+             KF_TIME,        /* RFC 3339 → int64_t, seconds since 1970 */
+             KF_ADDR,        /* IP address → struct addr */
+             KF_CIDR,        /* IP address or CIDR → struct cidr */
+             KF_MAP,         /* string to string → struct kmap */
+             KF_STRUCT,      /* map → struct, at offset */
+             KF_OPTION,      /* map → pointer to struct, NULL when absent */
+             KF_LIST,        /* list → KLIST of the field's `of`, whose offset does not matter */
+             KF_ONE, /* a single value, older spelling of a list → that list, if empty; never written */
+             KF_DICT, /* map of maps → KLIST of structs that begin with the key (struct str) */
+};
+
+enum {
+    KFL_REQUIRED = 1,
+    KFL_LAX = 2,    /* KF_ENUM: unknown words are the default; elsewhere they are errors */
+    KFL_FILLED = 4, /* KF_LIST: must not be empty when it is there */
+    KFL_LOOSE = 8,  /* KF_STRUCT in a strict one: unknown fields are ignored below */
+};
+
+/* NULL when fine, else the reason ("must be …"). */
+typedef const char *kcheck_fn(struct str s);
+
+struct kmap_rule {
+    kcheck_fn *key, *value;
+    bool (*keep)(struct str key); /* NULL: all */
+    size_t max_bytes;             /* keys and values together; 0: none but the object's */
+};
+
+struct kfield {
+    const char *name; /* NULL ends a table */
+    uint8_t form, flags;
+    uint16_t offset;
+    uint32_t max;             /* bytes of a string (0: KSTRING_MAX), items (0: KITEMS_MAX) */
+    kcheck_fn *check;         /* KF_STRING */
+    const char *const *words; /* KF_ENUM, NULL-ended */
+    const struct kmap_rule *map;
+    const struct ktype *type; /* KF_STRUCT, KF_OPTION, KF_DICT */
+    const struct kfield *of;  /* KF_LIST, KF_ONE */
+    /* KF_LIST, KF_ONE: which items are read at all; NULL: all. */
+    bool (*keep)(const struct node *item);
+};
+struct klist { /* any KLIST */
+    uint32_t n;
+    const void *v;
+};
+#define KSTRING_MAX 1024
+#define KITEMS_MAX  4096
+
+struct kwhy {
+    char field[64]; /* below the struct; "" for itself */
+    char reason[160];
+};
+
+struct ktype {
+    size_t size;
+    const struct kfield *fields;
+    bool strict; /* unknown fields are errors, here and below */
+    /* What no single field can tell, after all are read; may complete the struct, and sort its lists. */
+    bool (*check)(void *obj, struct kwhy *why);
+};
+
+struct kkind {
+    enum kobj_kind kind;
+    const char *name, *group; /* group "" is the core one */
+    const char *versions[3];  /* NULL-ended */
+    bool namespaced;
+    kcheck_fn *check_name;
+    const struct ktype *type;
+};
+extern const struct kkind kkinds[KOBJ_KINDS];
+
+extern const struct ktype knamespace_type, knode_type, kservice_account_type, kpod_type,
+    kservice_type, kendpoint_slice_type, kauthz_type, kpeer_auth_type;
+/* "metadata" of every kind, at the same place. */
+extern const struct ktype kmeta_type;
+#define KMETA_FIELD                         \
+    {.name = "metadata",                    \
+     .form = KF_STRUCT,                     \
+     .flags = KFL_REQUIRED | KFL_LOOSE,     \
+     .offset = offsetof(struct kobj, meta), \
+     .type = &kmeta_type}
+
+extern const struct kmap_rule klabels_rule, kannotations_rule;
+
+/* Bytes of one element in memory. */
+size_t kfield_size(const struct kfield *f);
+
+/* doc → the type's struct, in one block of mem_alloc(); *ret_size its bytes. ret_msg: "path: reason". */
+NODISCARD enum rc kdecode(const struct ktype *t, const struct node *doc, void **ret,
+                          size_t *ret_size, unsigned *ret_line, struct errmsg *ret_msg);
+/* The members, without braces; a comma before the first when *some. */
+void kencode(const struct ktype *t, const void *obj, struct strbuf *out, bool *some);
+
+/* -- checks -- */
+const char *kcheck_subdomain(struct str s); /* DNS-1123, at most 253 */
+const char *kcheck_label(struct str s);     /* DNS-1123, at most 63 */
+const char *kcheck_label_key(struct str s); /* [PREFIX/]NAME */
+const char *kcheck_label_value(struct str s);
+const char *kcheck_not_empty(struct str s);
