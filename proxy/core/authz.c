@@ -149,7 +149,7 @@ enum rc authz_check(const struct proxy_state *st, const struct workload *dst,
     if (consider_scope(&c, st, workload_text(dst, WL_NS)) != RC_OK ||
         consider_scope(&c, st, STR("")) != RC_OK)
         return RC_DENIED;
-    for (size_t i = 0; i < dst->n_policies; i++) {
+    for (size_t i = 0; i < dst->t->n_policies; i++) {
         const struct atom *key = workload_policies(dst)[i];
         const struct policy *p = state_policy_of(st, key);
         if (!p)

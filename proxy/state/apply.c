@@ -62,10 +62,10 @@ static void endpoints_replace(struct apply *a, const struct workload *old, struc
 {
     const struct wl_service *had = old ? workload_services(old) : NULL;
     const struct wl_service *has = w ? workload_services(w) : NULL;
-    for (size_t i = 0; old && i < old->n_services; i++)
+    for (size_t i = 0; old && i < old->t->n_services; i++)
         if (!w || !workload_service(w, atom_str(had[i].key)))
             endpoints_leave(a, had[i].key, old);
-    for (size_t i = 0; w && i < w->n_services; i++) {
+    for (size_t i = 0; w && i < w->t->n_services; i++) {
         struct endpoints *e = endpoints_edit(a, has[i].key);
         if (old && workload_service(old, atom_str(has[i].key)))
             endpoints_swap(e, old, w);
@@ -146,7 +146,7 @@ static void workload_index(struct apply *a, struct workload *w, bool set)
     struct proxy_state *st = &a->next;
     struct str uid = workload_text(w, WL_UID), net = workload_text(w, WL_NETWORK);
     const struct addr *addr = workload_addrs(w);
-    for (size_t i = 0; i < w->n_addrs && !w->host_network; i++) {
+    for (size_t i = 0; i < w->n_addrs && !w->t->host_network; i++) {
         struct ip_key k = {.network = net, .ip = &addr[i], .name = uid};
         if (set)
             cowmap_set(&st->by_ip, key_ip(net, k.ip), &k, w);

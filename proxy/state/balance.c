@@ -49,7 +49,7 @@ static uint16_t target_port(const struct pick *p, const struct workload *w)
     if (p->target)
         return p->target;
     /* a waypoint's port may be the tunnel's affair: the ztunnel in front of it resolves it */
-    return p->r->waypoint && w->app_tunnel_port ? p->r->port : 0;
+    return p->r->waypoint && w->t->app_tunnel_port ? p->r->port : 0;
 }
 
 static bool was_tried(const struct pick *p, const struct workload *w)
@@ -66,14 +66,14 @@ static bool reachable(const struct pick *p, const struct workload *w)
     if (address(w, &p->r->asked, p->r->service->families) || w->text[WL_HOSTNAME].n)
         return true;
     /* only through a gateway, which is for other networks */
-    return w->network_gateway && !str_eq(w->place->network, p->r->client->place->network);
+    return w->t->network_gateway && !str_eq(w->place->network, p->r->client->place->network);
 }
 
 static bool qualifies(const struct pick *p, const struct workload *w)
 {
-    if (w->capacity == 0 || (!w->healthy && !p->r->service->balance.allow_unhealthy))
+    if (w->t->capacity == 0 || (!w->healthy && !p->r->service->balance.allow_unhealthy))
         return false;
-    if (!p->has_port && !(p->r->waypoint && w->app_tunnel))
+    if (!p->has_port && !(p->r->waypoint && w->t->app_tunnel))
         return false;
     return target_port(p, w) && reachable(p, w) && !was_tried(p, w);
 }
@@ -85,10 +85,10 @@ static struct workload *draw_all(const struct pick *p, struct workload *const *w
 {
     uint64_t sum = 0;
     for (size_t i = 0; i < n; i++)
-        sum += qualifies(p, w[i]) ? w[i]->capacity : 0;
+        sum += qualifies(p, w[i]) ? w[i]->t->capacity : 0;
     uint64_t at = rand_below(sum);
     for (size_t i = 0; sum && i < n; i++) {
-        uint64_t weight = qualifies(p, w[i]) ? w[i]->capacity : 0;
+        uint64_t weight = qualifies(p, w[i]) ? w[i]->t->capacity : 0;
         if (at < weight)
             return w[i];
         at -= weight;
@@ -104,7 +104,7 @@ static struct workload *draw(const struct pick *p, const struct endpoints *e, ui
     uint32_t n = to - from;
     for (int i = 0; n > 1 && i < TRIES; i++) {
         struct workload *w = e->w[from + rand_below(n)];
-        if (e->min_weight != e->max_weight && rand_below(e->max_weight) >= w->capacity)
+        if (e->min_weight != e->max_weight && rand_below(e->max_weight) >= w->t->capacity)
             continue;
         if (qualifies(p, w))
             return w;
@@ -127,8 +127,8 @@ static struct workload *draw_ranked(const struct pick *p, const struct endpoints
         if (rank > best)
             sum = 0;
         best = rank;
-        sum += e->w[i]->capacity;
-        if (rand_below(sum) < e->w[i]->capacity) /* replaced with the chance of its share */
+        sum += e->w[i]->t->capacity;
+        if (rand_below(sum) < e->w[i]->t->capacity) /* replaced with the chance of its share */
             chosen = e->w[i];
     }
     return chosen;
@@ -178,7 +178,7 @@ enum rc balance_workload(struct workload *wl, const struct addr *asked, uint16_t
                          struct balance_choice *ret)
 {
     const struct addr *a = address(wl, asked, ISTIO__WORKLOAD__IPFAMILIES__AUTOMATIC);
-    if (!a && wl->text[WL_HOSTNAME].n == 0 && !wl->network_gateway)
+    if (!a && wl->text[WL_HOSTNAME].n == 0 && !wl->t->network_gateway)
         return RC_NO_UPSTREAM;
     fill(wl, a, port, ret);
     return RC_OK;
@@ -213,7 +213,7 @@ struct service *balance_guess_service(const struct proxy_state *st, const struct
 {
     struct service *first = NULL;
     const struct wl_service *m = workload_services(wl);
-    for (size_t i = 0; i < wl->n_services; i++) {
+    for (size_t i = 0; i < wl->t->n_services; i++) {
         struct service *s = state_service_by_key(st, atom_str(m[i].key));
         if (s && host.n && str_eq(s->host, host))
             return s;

@@ -80,8 +80,8 @@ static uint32_t group_start(const struct endpoints *e, unsigned g)
 
 static void weigh(struct endpoints *e, const struct workload *w)
 {
-    e->min_weight = e->n == 0 ? w->capacity : MIN(e->min_weight, w->capacity);
-    e->max_weight = e->n == 0 ? w->capacity : MAX(e->max_weight, w->capacity);
+    e->min_weight = e->n == 0 ? w->t->capacity : MIN(e->min_weight, w->t->capacity);
+    e->max_weight = e->n == 0 ? w->t->capacity : MAX(e->max_weight, w->t->capacity);
 }
 
 void endpoints_add(struct endpoints *e, struct workload *w)

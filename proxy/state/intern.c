@@ -8,8 +8,6 @@
 
 #define TIDY_MIN 4096
 
-enum kind { KIND_ATOM, KIND_PLACE, KIND_GATEWAY, KIND_IDENTITY };
-
 struct identity_cell { /* identities have no node of their own */
     struct interned in;
     struct identity *id;
@@ -19,8 +17,6 @@ struct intern {
     struct htab all;
     size_t tidy_at; /* entries */
 };
-
-#define OF(in_ptr, type) container_of(in_ptr, type, in)
 
 struct intern *intern_new(void)
 {
@@ -37,10 +33,10 @@ size_t intern_len(const struct intern *t)
 
 /* -- references -- */
 
-static void put(struct interned *i, void *object)
+void interned_unref(struct interned *i)
 {
     if (ref_put(&i->ref))
-        free(object);
+        i->ops->free(i);
 }
 
 struct atom *atom_ref(struct atom *a)
@@ -52,7 +48,7 @@ struct atom *atom_ref(struct atom *a)
 void atom_unref(struct atom *a)
 {
     if (a)
-        put(&a->in, a);
+        interned_unref(&a->in);
 }
 
 struct place *place_ref(struct place *p)
@@ -64,7 +60,7 @@ struct place *place_ref(struct place *p)
 void place_unref(struct place *p)
 {
     if (p)
-        put(&p->in, p);
+        interned_unref(&p->in);
 }
 
 struct gateway_addr *gateway_ref(struct gateway_addr *g)
@@ -76,58 +72,109 @@ struct gateway_addr *gateway_ref(struct gateway_addr *g)
 void gateway_unref(struct gateway_addr *g)
 {
     if (g)
-        put(&g->in, g);
+        interned_unref(&g->in);
 }
 
 /* -- the table -- */
 
 struct wanted {
-    enum kind kind;
+    const struct interned_ops *ops;
     const void *like;
 };
-
-static bool place_same(const struct place *a, const struct place *b)
-{
-    return str_eq(a->network, b->network) && str_eq(a->cluster, b->cluster) &&
-           str_eq(a->node, b->node) && str_eq(a->region, b->region) && str_eq(a->zone, b->zone) &&
-           str_eq(a->subzone, b->subzone);
-}
-
-static bool gateway_same(const struct gateway_addr *a, const struct gateway_addr *b)
-{
-    return a->port == b->port && str_eq(a->key, b->key) && str_eq(a->network, b->network) &&
-           addr_eq_ip(&a->ip, &b->ip);
-}
 
 static bool is_wanted(const struct hnode *n, const void *key)
 {
     const struct interned *i = container_of(n, const struct interned, node);
     const struct wanted *w = key;
-    if (i->kind != w->kind)
-        return false;
-    switch (w->kind) {
-    case KIND_ATOM:     return str_eq(atom_str(OF(i, const struct atom)), *(const struct str *)w->like);
-    case KIND_PLACE:    return place_same(OF(i, const struct place), w->like);
-    case KIND_GATEWAY:  return gateway_same(OF(i, const struct gateway_addr), w->like);
-    case KIND_IDENTITY: return identity_eq(OF(i, const struct identity_cell)->id, w->like);
-    }
-    return false;
+    return i->ops == w->ops && i->ops->same(i, w->like);
 }
 
-static struct interned *find(const struct intern *t, enum kind kind, uint64_t hash,
+struct interned *intern_find(const struct intern *t, const struct interned_ops *ops, uint64_t hash,
                              const void *like)
 {
-    struct wanted w = {kind, like};
+    struct wanted w = {ops, like};
     struct hnode *n = htab_find(&t->all, hash, is_wanted, &w);
-    return n ? container_of(n, struct interned, node) : NULL;
+    if (!n)
+        return NULL;
+    struct interned *i = container_of(n, struct interned, node);
+    ref_get(&i->ref);
+    return i;
 }
 
-static void add(struct intern *t, struct interned *i, enum kind kind, uint64_t hash)
+void intern_add(struct intern *t, struct interned *i, const struct interned_ops *ops, uint64_t hash)
 {
-    ref_init(&i->ref); /* the table's */
-    i->kind = (uint8_t)kind;
+    ref_init(&i->ref);
+    ref_get(&i->ref); /* the table's */
+    i->ops = ops;
     htab_insert(&t->all, &i->node, hash);
 }
+
+/* -- kinds -- */
+
+#define OF(in_ptr, type) container_of(in_ptr, type, in)
+
+static bool atom_same(const struct interned *i, const void *like)
+{
+    return str_eq(atom_str(OF(i, const struct atom)), *(const struct str *)like);
+}
+
+static void atom_free(struct interned *i)
+{
+    free(OF(i, struct atom));
+}
+
+static bool place_same(const struct interned *i, const void *like)
+{
+    const struct place *a = OF(i, const struct place), *b = like;
+    return str_eq(a->network, b->network) && str_eq(a->cluster, b->cluster) &&
+           str_eq(a->node, b->node) && str_eq(a->region, b->region) && str_eq(a->zone, b->zone) &&
+           str_eq(a->subzone, b->subzone);
+}
+
+static void place_free(struct interned *i)
+{
+    free(OF(i, struct place));
+}
+
+static bool gateway_same(const struct interned *i, const void *like)
+{
+    const struct gateway_addr *a = OF(i, const struct gateway_addr), *b = like;
+    return a->port == b->port && str_eq(a->key, b->key) && str_eq(a->network, b->network) &&
+           addr_eq_ip(&a->ip, &b->ip);
+}
+
+static void gateway_free(struct interned *i)
+{
+    free(OF(i, struct gateway_addr));
+}
+
+static bool cell_same(const struct interned *i, const void *like)
+{
+    return identity_eq(OF(i, const struct identity_cell)->id, like);
+}
+
+static void cell_free(struct interned *i)
+{
+    struct identity_cell *c = OF(i, struct identity_cell);
+    identity_unref(c->id);
+    free(c);
+}
+
+/* Only the main thread takes new references out of the table: what only the table holds stays so. */
+static bool more_than_one(const struct ref *r)
+{
+    return atomic_load_explicit(&r->n, memory_order_acquire) > 1;
+}
+
+static bool cell_held(const struct interned *i)
+{
+    return more_than_one(&OF(i, const struct identity_cell)->id->ref);
+}
+
+static const struct interned_ops atoms = {atom_same, atom_free, NULL};
+static const struct interned_ops places = {place_same, place_free, NULL};
+static const struct interned_ops gateways = {gateway_same, gateway_free, NULL};
+static const struct interned_ops cells = {cell_same, cell_free, cell_held};
 
 static struct str copy(char **at, struct str s)
 {
@@ -141,15 +188,14 @@ static struct str copy(char **at, struct str s)
 struct atom *intern_atom(struct intern *t, struct str text)
 {
     uint64_t hash = hash_str(text);
-    struct interned *i = find(t, KIND_ATOM, hash, &text);
-    if (!i) {
-        struct atom *a = mem_zalloc(sizeof(*a) + text.n);
-        char *at = a->text;
-        a->n = (uint32_t)copy(&at, text).n;
-        add(t, &a->in, KIND_ATOM, hash);
-        i = &a->in;
-    }
-    return atom_ref(OF(i, struct atom));
+    struct interned *i = intern_find(t, &atoms, hash, &text);
+    if (i)
+        return OF(i, struct atom);
+    struct atom *a = mem_zalloc(sizeof(*a) + text.n);
+    char *at = a->text;
+    a->in.n = (uint32_t)copy(&at, text).n;
+    intern_add(t, &a->in, &atoms, hash);
+    return a;
 }
 
 struct place *intern_place(struct intern *t, const struct place *like)
@@ -160,53 +206,54 @@ struct place *intern_place(struct intern *t, const struct place *like)
     hash = hash_mix(hash, hash_str(like->region));
     hash = hash_mix(hash, hash_str(like->zone));
     hash = hash_mix(hash, hash_str(like->subzone));
-    struct interned *i = find(t, KIND_PLACE, hash, like);
-    if (!i) {
-        struct place *p = mem_zalloc(sizeof(*p) + like->network.n + like->cluster.n + like->node.n +
-                                     like->region.n + like->zone.n + like->subzone.n);
-        char *at = p->bytes;
-        p->network = copy(&at, like->network);
-        p->cluster = copy(&at, like->cluster);
-        p->node = copy(&at, like->node);
-        p->region = copy(&at, like->region);
-        p->zone = copy(&at, like->zone);
-        p->subzone = copy(&at, like->subzone);
-        add(t, &p->in, KIND_PLACE, hash);
-        i = &p->in;
-    }
-    return place_ref(OF(i, struct place));
+    struct interned *i = intern_find(t, &places, hash, like);
+    if (i)
+        return OF(i, struct place);
+    struct place *p = mem_zalloc(sizeof(*p) + like->network.n + like->cluster.n + like->node.n +
+                                 like->region.n + like->zone.n + like->subzone.n);
+    char *at = p->bytes;
+    p->network = copy(&at, like->network);
+    p->cluster = copy(&at, like->cluster);
+    p->node = copy(&at, like->node);
+    p->region = copy(&at, like->region);
+    p->zone = copy(&at, like->zone);
+    p->subzone = copy(&at, like->subzone);
+    intern_add(t, &p->in, &places, hash);
+    return p;
 }
 
 struct gateway_addr *intern_gateway(struct intern *t, const struct gateway_addr *like)
 {
     uint64_t hash = hash_mix(hash_str(like->key), hash_str(like->network));
     hash = hash_mix(hash, hash_mix(addr_hash_ip(&like->ip), like->port));
-    struct interned *i = find(t, KIND_GATEWAY, hash, like);
-    if (!i) {
-        struct gateway_addr *g = mem_zalloc(sizeof(*g) + like->key.n + like->network.n);
-        char *at = g->bytes;
-        g->port = like->port;
-        g->ip = like->ip;
-        g->key = copy(&at, like->key);
-        g->network = copy(&at, like->network);
-        g->ns = str_split(g->key, '/', &g->host);
-        add(t, &g->in, KIND_GATEWAY, hash);
-        i = &g->in;
-    }
-    return gateway_ref(OF(i, struct gateway_addr));
+    struct interned *i = intern_find(t, &gateways, hash, like);
+    if (i)
+        return OF(i, struct gateway_addr);
+    struct gateway_addr *g = mem_zalloc(sizeof(*g) + like->key.n + like->network.n);
+    char *at = g->bytes;
+    g->port = like->port;
+    g->ip = like->ip;
+    g->key = copy(&at, like->key);
+    g->network = copy(&at, like->network);
+    g->ns = str_split(g->key, '/', &g->host);
+    intern_add(t, &g->in, &gateways, hash);
+    return g;
 }
 
 /* Takes id. */
 static struct identity *intern_made(struct intern *t, struct identity *id)
 {
-    struct interned *i = find(t, KIND_IDENTITY, id->hash, id);
+    struct interned *i = intern_find(t, &cells, id->hash, id);
     if (i) {
         identity_unref(id);
-        return identity_ref(OF(i, struct identity_cell)->id);
+        id = OF(i, struct identity_cell)->id;
+    } else {
+        struct identity_cell *c = mem_new(struct identity_cell);
+        c->id = id;
+        intern_add(t, &c->in, &cells, id->hash);
+        i = &c->in;
     }
-    struct identity_cell *c = mem_new(struct identity_cell);
-    c->id = id;
-    add(t, &c->in, KIND_IDENTITY, id->hash);
+    interned_unref(i); /* cells are held by the table alone */
     return identity_ref(id);
 }
 
@@ -225,26 +272,10 @@ struct identity *intern_identity_uri(struct intern *t, struct str uri)
 
 /* -- sweeping -- */
 
-/* Only this thread takes new references out of the table: what only the table holds stays so. */
-static bool unused(const struct interned *i)
-{
-    const struct ref *r =
-        i->kind == KIND_IDENTITY ? &OF(i, const struct identity_cell)->id->ref : &i->ref;
-    return atomic_load_explicit(&r->n, memory_order_acquire) == 1;
-}
-
 static void drop(struct intern *t, struct interned *i)
 {
     htab_del(&t->all, &i->node);
-    switch ((enum kind)i->kind) {
-    case KIND_ATOM:    atom_unref(OF(i, struct atom)); break;
-    case KIND_PLACE:   place_unref(OF(i, struct place)); break;
-    case KIND_GATEWAY: gateway_unref(OF(i, struct gateway_addr)); break;
-    case KIND_IDENTITY:
-        identity_unref(OF(i, struct identity_cell)->id);
-        free(OF(i, struct identity_cell));
-        break;
-    }
+    interned_unref(i);
 }
 
 void intern_sweep(struct intern *t)
@@ -252,7 +283,7 @@ void intern_sweep(struct intern *t)
     struct htab_iter it;
     HTAB_FOREACH (n, &t->all, &it) {
         struct interned *i = container_of(n, struct interned, node);
-        if (unused(i))
+        if (!(i->ops->held ? i->ops->held(i) : more_than_one(&i->ref)))
             drop(t, i);
     }
     t->tidy_at = MAX(t->all.len * 2, (size_t)TIDY_MIN);

@@ -9,21 +9,27 @@
 #include "lib/cert/identity.h"
 #include "lib/net/addr.h"
 
+struct interned;
+struct interned_ops {
+    bool (*same)(const struct interned *i, const void *like);
+    void (*free)(struct interned *i);
+    bool (*held)(const struct interned *i); /* by others than the table; NULL: look at ref */
+};
 struct interned {
     struct hnode node;
+    const struct interned_ops *ops;
     struct ref ref;
-    uint8_t kind;
+    uint32_t n; /* for the object's use */
 };
 
 /* A word: the key of a service or a policy. */
 struct atom {
-    struct interned in; /* in.node.hash is hash_str(text) */
-    uint32_t n;
+    struct interned in; /* in.n is the length, in.node.hash is hash_str(text) */
     char text[];
 };
 static inline struct str atom_str(const struct atom *a)
 {
-    return (struct str){a->text, a->n};
+    return (struct str){a->text, a->in.n};
 }
 static inline uint64_t atom_hash(const struct atom *a)
 {
@@ -60,6 +66,14 @@ struct gateway_addr *intern_gateway(struct intern *t, const struct gateway_addr 
 struct identity *intern_identity(struct intern *t, struct str trust_domain, struct str ns,
                                  struct str sa);
 struct identity *intern_identity_uri(struct intern *t, struct str uri);
+/* For objects of other kinds. The one that is like this, as a new reference, or NULL. */
+struct interned *intern_find(const struct intern *t, const struct interned_ops *ops, uint64_t hash,
+                             const void *like);
+/* Adds a new object (its in is written here); the caller's reference. */
+void intern_add(struct intern *t, struct interned *i, const struct interned_ops *ops,
+                uint64_t hash);
+void interned_unref(struct interned *i);
+
 size_t intern_len(const struct intern *t);
 void intern_sweep(struct intern *t);
 /* Sweeps when the table has doubled since the last time: cheap to call often. */

@@ -156,8 +156,8 @@ static bool beats(const struct workload *b, const struct workload *a)
 {
     if (b->pod != a->pod)
         return b->pod;
-    if (b->hbone != a->hbone)
-        return b->hbone;
+    if (b->t->hbone != a->t->hbone)
+        return b->t->hbone;
     return str_cmp(workload_text(b, WL_UID), workload_text(a, WL_UID)) <
            0; /* the same everywhere */
 }

@@ -116,11 +116,13 @@ START_TEST(what_is_not_known_says_so)
     struct conn_info ci = {.inbound = true};
     telemetry_close(t, telemetry_open(t, &ci), RC_OK);
     char *text = exposed();
-    const char *line = strstr(text, "istio_tcp_connections_opened_total{reporter=\"destination\"");
-    ck_assert_ptr_nonnull(line);
-    ck_assert_ptr_nonnull(strstr(line, "source_principal=\"unknown\""));
-    ck_assert_ptr_nonnull(strstr(line, "destination_service=\"unknown\""));
-    ck_assert_ptr_null(strstr(line, "_region"));
+    char *set = strstr(text, "istio_tcp_connections_opened_total{reporter=\"destination\","
+                             "source_workload=\"unknown\"");
+    ck_assert_ptr_nonnull(set);
+    set[strcspn(set, "\n")] = '\0';
+    ck_assert_ptr_nonnull(strstr(set, "source_principal=\"unknown\""));
+    ck_assert_ptr_nonnull(strstr(set, "destination_service=\"unknown\""));
+    ck_assert_ptr_null(strstr(set, "_region"));
     mem_free(text);
 }
 END_TEST
