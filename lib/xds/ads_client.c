@@ -4,29 +4,26 @@
 #include <stdlib.h>
 
 #include "lib/base/hash.h"
+#include "lib/base/htab.h"
 #include "lib/base/mem.h"
 #include "lib/base/must.h"
-#include "lib/codec/pb_stream.h"
+#include "lib/xds/ads_response.h"
 
 #define BACKOFF_MIN_MS 20
 #define BACKOFF_MAX_MS 15000
-#define NACK_TEXT_MAX  4096
-#define REMOVED_MAX    1000000 /* names in one response */
+#define LASTED_MS      10000 /* a stream that lived so long was no failure to connect */
 
-struct response { /* being read */
-    char *nonce, *type_url;
-    struct strbuf errors; /* of refused resources: "name: reason; …" */
-    char **removed;
-    size_t n_removed, cap_removed;
-    size_t refused;
+struct demand_name {
+    struct hnode node;
+    struct str name;
+    char text[];
 };
 
 struct client_type {
     struct ads_client_type t;
     char *url;
     bool synced;
-    char **demand; /* names asked for, on-demand types */
-    size_t n_demand, cap_demand;
+    struct htab demand; /* struct demand_name */
 };
 
 struct ads_client {
@@ -37,12 +34,11 @@ struct ads_client {
     struct channel_wait wait;
     struct loop_timer retry;
     struct grpc_call *call;
-    struct pb_stream in;
-    struct response r;
+    struct ads_response in;
     struct client_type types[ADS_CLIENT_TYPES];
     size_t n_types;
     struct strbuf node; /* encoded Node */
-    int64_t backoff_ms;
+    int64_t backoff_ms, up_since;
     bool started, up;
 };
 
@@ -86,24 +82,36 @@ static void send_subscription(struct ads_client *c, size_t type)
     pb_put_bytes(&m, 1, strbuf_str(&c->node));
     pb_put_str(&m, 2, str_of(t->url));
     if (t->t.on_demand) { /* "*" minus "*": nothing but what is named */
+        struct htab_iter it;
         pb_put_str(&m, 3, STR("*"));
-        for (size_t i = 0; i < t->n_demand; i++)
-            pb_put_str(&m, 3, str_of(t->demand[i]));
+        HTAB_FOREACH (n, &t->demand, &it)
+            pb_put_str(&m, 3, container_of(n, struct demand_name, node)->name);
         pb_put_str(&m, 4, STR("*"));
     }
     c->ops->each_held(c->owner, type, put_held, &m);
     grpc_send(c->call, m.p, m.n);
 }
 
-static void send_answer(struct ads_client *c, const struct response *r)
+/* A reason may have been cut inside a character; a string of protobuf must be UTF-8. */
+static void make_utf8(struct strbuf *b)
 {
+    if (!str_is_utf8(strbuf_str(b)))
+        for (size_t i = 0; i < b->n; i++)
+            if ((unsigned char)b->p[i] >= 0x80)
+                b->p[i] = '?';
+}
+
+static void send_answer(struct ads_client *c)
+{
+    struct ads_response *r = &c->in;
     struct strbuf m AUTO_STRBUF;
     strbuf_init(&m, 65536);
     pb_put_str(&m, 2, str_of(r->type_url));
     pb_put_str(&m, 6, str_of(r->nonce));
     if (r->refused) {
         struct strbuf status AUTO_STRBUF;
-        strbuf_init(&status, 2 * NACK_TEXT_MAX);
+        strbuf_init(&status, 2 * ADS_ERRORS_MAX);
+        make_utf8(&r->errors);
         pb_put_u64(&status, 1, GRPC_INVALID_ARGUMENT);
         pb_put_str(&status, 2, strbuf_str(&r->errors));
         pb_put_bytes(&m, 7, strbuf_str(&status));
@@ -111,37 +119,61 @@ static void send_answer(struct ads_client *c, const struct response *r)
     grpc_send(c->call, m.p, m.n);
 }
 
-void ads_client_demand(struct ads_client *c, size_t type, struct str name)
+/* -- demand -- */
+
+static bool demand_is(const struct hnode *n, const void *key)
 {
-    struct client_type *t = &c->types[type];
-    MUST(type < c->n_types && t->t.on_demand);
-    for (size_t i = 0; i < t->n_demand; i++)
-        if (str_eqz(name, t->demand[i]))
-            return;
-    mem_grow(t->demand, t->cap_demand, t->n_demand + 1);
-    t->demand[t->n_demand++] = str_dup(name);
-    if (!c->up)
-        return;
+    return str_eq(container_of(n, struct demand_name, node)->name, *(const struct str *)key);
+}
+
+static struct demand_name *demand_find(const struct client_type *t, struct str name)
+{
+    struct hnode *n = htab_find(&t->demand, hash_str(name), demand_is, &name);
+    return n ? container_of(n, struct demand_name, node) : NULL;
+}
+
+static void demand_free(struct client_type *t, struct demand_name *n)
+{
+    htab_del(&t->demand, &n->node);
+    free(n);
+}
+
+/* field: 3 subscribe, 4 unsubscribe. */
+static void send_change(struct ads_client *c, size_t type, uint32_t field, struct str name)
+{
     struct strbuf m AUTO_STRBUF;
     strbuf_init(&m, 65536);
-    pb_put_str(&m, 2, str_of(t->url));
-    pb_put_str(&m, 3, name);
+    pb_put_str(&m, 2, str_of(c->types[type].url));
+    pb_put_str(&m, field, name);
     grpc_send(c->call, m.p, m.n);
 }
 
-/* -- receiving -- */
-
-static void response_reset(struct response *r)
+void ads_client_demand(struct ads_client *c, size_t type, struct str name)
 {
-    free(r->nonce);
-    free(r->type_url);
-    for (size_t i = 0; i < r->n_removed; i++)
-        free(r->removed[i]);
-    free(r->removed);
-    strbuf_fini(&r->errors);
-    *r = (struct response){0};
-    strbuf_init(&r->errors, NACK_TEXT_MAX);
+    MUST(type < c->n_types && c->types[type].t.on_demand && name.n <= XDS_NAME_MAX);
+    struct client_type *t = &c->types[type];
+    if (demand_find(t, name))
+        return;
+    struct demand_name *n = mem_zalloc(sizeof(*n) + name.n);
+    memcpy(n->text, name.p, name.n);
+    n->name = (struct str){n->text, name.n};
+    htab_insert(&t->demand, &n->node, hash_str(name));
+    if (c->up)
+        send_change(c, type, 3, name);
 }
+
+void ads_client_release(struct ads_client *c, size_t type, struct str name)
+{
+    MUST(type < c->n_types && c->types[type].t.on_demand);
+    struct demand_name *n = demand_find(&c->types[type], name);
+    if (!n)
+        return;
+    if (c->up)
+        send_change(c, type, 4, name);
+    demand_free(&c->types[type], n);
+}
+
+/* -- receiving -- */
 
 static ptrdiff_t type_of(const struct ads_client *c, struct str url)
 {
@@ -151,87 +183,20 @@ static ptrdiff_t type_of(const struct ads_client *c, struct str url)
     return -1;
 }
 
-struct parsed_resource {
-    struct str name, version, type_url, bytes;
-};
-
-static enum rc resource_parse(struct str bytes, struct parsed_resource *ret)
-{
-    struct pb_field f, a;
-    enum rc rc;
-    *ret = (struct parsed_resource){0};
-    while ((rc = pb_next(&bytes, &f)) == RC_OK) {
-        if (f.wire != 2)
-            continue;
-        if (f.number == 1)
-            ret->version = f.bytes;
-        else if (f.number == 3)
-            ret->name = f.bytes;
-        if (f.number != 2)
-            continue;
-        while ((rc = pb_next(&f.bytes, &a)) == RC_OK) {
-            if (a.wire == 2 && a.number == 1)
-                ret->type_url = a.bytes;
-            else if (a.wire == 2 && a.number == 2)
-                ret->bytes = a.bytes;
-        }
-        if (rc != RC_EOF)
-            return rc;
-    }
-    if (rc != RC_EOF)
-        return rc;
-    return ret->name.n && ret->name.n <= XDS_NAME_MAX && ret->version.n <= 256 &&
-                   str_is_utf8(ret->name) && str_is_utf8(ret->version)
-               ? RC_OK
-               : RC_INVALID;
-}
-
-static void refuse(struct response *r, struct str name, const char *why)
-{
-    r->refused++;
-    strbuf_printf(&r->errors, "%s%.*s: %s", r->errors.n ? "; " : "", STR_ARG(name), why);
-}
-
-static enum rc on_field(void *owner, const struct pb_field *f)
+static enum rc on_resource(void *owner, const struct ads_resource *r, struct errmsg *ret_msg)
 {
     struct ads_client *c = owner;
-    struct response *r = &c->r;
-    if (f->wire != 2)
-        return RC_OK;
-    if (f->number == 2) {
-        struct parsed_resource p;
-        struct errmsg msg = {""};
-        if (resource_parse(f->bytes, &p) != RC_OK)
-            return RC_INVALID;
-        ptrdiff_t type = type_of(c, p.type_url);
-        if (type < 0)
-            refuse(r, p.name, "of a type that was not asked for");
-        else if (c->ops->on_resource(c->owner, (size_t)type, p.name, p.version, p.bytes, &msg) !=
-                 RC_OK)
-            refuse(r, p.name, msg.text);
-        return RC_OK;
-    }
-    if (f->number == 4 || f->number == 5) {
-        char **to = f->number == 4 ? &r->type_url : &r->nonce;
-        if (f->bytes.n > 1024 || !str_is_utf8(f->bytes))
-            return RC_INVALID;
-        free(*to);
-        *to = str_dup(f->bytes);
-    }
-    if (f->number == 6) {
-        if (f->bytes.n > XDS_NAME_MAX || r->n_removed >= REMOVED_MAX)
-            return RC_LIMIT;
-        mem_grow(r->removed, r->cap_removed, r->n_removed + 1);
-        r->removed[r->n_removed++] = str_dup(f->bytes);
-    }
-    return RC_OK;
+    ptrdiff_t type = type_of(c, r->type_url);
+    if (type >= 0)
+        return c->ops->on_resource(c->owner, (size_t)type, r->name, r->version, r->bytes, ret_msg);
+    errmsg_set(ret_msg, "of a type that was not asked for");
+    return RC_INVALID;
 }
 
 static void response_done(struct ads_client *c)
 {
-    struct response *r = &c->r;
+    const struct ads_response *r = &c->in;
     ptrdiff_t type = type_of(c, str_of(r->type_url));
-    c->backoff_ms = 0; /* the stream works */
     if (type >= 0) {
         struct client_type *t = &c->types[type];
         for (size_t i = 0; i < r->n_removed; i++)
@@ -240,27 +205,25 @@ static void response_done(struct ads_client *c)
         t->synced |= first;
         c->ops->on_response(c->owner, (size_t)type, first);
     }
-    if (c->call && r->type_url)
-        send_answer(c, r);
-    response_reset(r);
+    if (r->type_url)
+        send_answer(c);
+    ads_response_reset(&c->in);
 }
 
 /* -- the stream's life -- */
 
-static void down(struct ads_client *c, const char *error, bool benign)
+static void down(struct ads_client *c, const char *error)
 {
+    int64_t wait = c->backoff_ms;
+    if (c->up && loop_now(c->loop) - c->up_since >= LASTED_MS)
+        wait = 0;
+    c->backoff_ms = MIN(MAX(wait * 2, (int64_t)BACKOFF_MIN_MS), (int64_t)BACKOFF_MAX_MS);
+    wait = MAX(wait, (int64_t)10);
+    /* a restarted controller is not hit by all at once */
+    loop_timer_set(&c->retry, wait + (int64_t)rand_below((uint64_t)wait / 2 + 1));
     c->up = false;
     c->call = NULL;
-    response_reset(&c->r);
-    (void)!pb_stream_end(&c->in);
-    int64_t wait = c->backoff_ms;
-    if (benign)
-        c->backoff_ms = wait = 0;
-    c->backoff_ms = MIN(MAX(c->backoff_ms * 2, (int64_t)BACKOFF_MIN_MS), (int64_t)BACKOFF_MAX_MS);
-    wait = MAX(wait, (int64_t)10);
-    wait += (int64_t)rand_below((uint64_t)wait / 2 +
-                                1); /* a restarted controller is not hit by all at once */
-    loop_timer_set(&c->retry, wait);
+    ads_response_reset(&c->in);
     if (c->ops->on_state)
         c->ops->on_state(c->owner, false, error);
 }
@@ -268,17 +231,16 @@ static void down(struct ads_client *c, const char *error, bool benign)
 static void on_part(void *owner, const void *p, size_t n, size_t at, size_t total)
 {
     struct ads_client *c = owner;
-    enum rc rc = pb_stream_feed(&c->in, (struct str){p, n});
+    enum rc rc = ads_response_feed(&c->in, (struct str){p, n}, at + n == total);
     if (rc == RC_OK && at + n == total)
-        rc = pb_stream_end(&c->in);
-    if (rc != RC_OK) {
-        struct grpc_call *call = c->call;
-        down(c, rc == RC_LIMIT ? "a response is over a limit" : "a response is malformed", false);
-        grpc_cancel(call);
-        return;
-    }
-    if (at + n == total)
         response_done(c);
+    if (rc == RC_OK)
+        return;
+    char text[300];
+    snprintf(text, sizeof(text), "stream to %s: a response is %s", channel_url(c->channel),
+             rc == RC_LIMIT ? "over a limit" : "malformed");
+    grpc_cancel(c->call);
+    down(c, text);
 }
 
 static void on_done(void *owner, enum grpc_status status, struct str message)
@@ -287,7 +249,7 @@ static void on_done(void *owner, enum grpc_status status, struct str message)
     char text[400];
     snprintf(text, sizeof(text), "stream to %s ended: %s: %.*s", channel_url(c->channel),
              grpc_status_name(status), (int)MIN(message.n, (size_t)300), message.p);
-    down(c, text, status == GRPC_OK);
+    down(c, text);
 }
 
 static const struct grpc_ops call_ops = {.on_part = on_part, .on_done = on_done};
@@ -297,15 +259,16 @@ static void on_session(void *owner, struct h2_session *s, const char *error)
     struct ads_client *c = owner;
     struct errmsg msg = {""};
     if (!s) {
-        down(c, error, false);
+        down(c, error);
         return;
     }
     c->call = channel_call(c->channel, s, XDS_DELTA_PATH, ADS_RESPONSE_MAX, &call_ops, c, &msg);
     if (!c->call) {
-        down(c, msg.text, false);
+        down(c, msg.text);
         return;
     }
     c->up = true;
+    c->up_since = loop_now(c->loop);
     if (c->ops->on_state)
         c->ops->on_state(c->owner, true, "");
     for (size_t i = 0; i < c->n_types; i++)
@@ -349,11 +312,11 @@ enum rc ads_client_new(struct loop *l, const struct ads_client_opts *o,
     for (size_t i = 0; i < o->n_types; i++) {
         c->types[i].t = o->types[i];
         c->types[i].url = mem_strdup(o->types[i].url);
+        htab_init(&c->types[i].demand);
     }
     strbuf_init(&c->node, 131072);
     put_node(&c->node, o);
-    strbuf_init(&c->r.errors, NACK_TEXT_MAX);
-    pb_stream_init(&c->in, ADS_RESOURCE_MAX, on_field, c);
+    ads_response_init(&c->in, on_resource, c);
     loop_timer_init(&c->retry, l, connect_now, c);
     *ret = c;
     return RC_OK;
@@ -369,14 +332,13 @@ void ads_client_free(struct ads_client *c)
         grpc_cancel(c->call);
     channel_free(c->channel);
     for (size_t i = 0; i < c->n_types; i++) {
-        for (size_t k = 0; k < c->types[i].n_demand; k++)
-            free(c->types[i].demand[k]);
-        free(c->types[i].demand);
+        struct htab_iter it;
+        HTAB_FOREACH (n, &c->types[i].demand, &it)
+            demand_free(&c->types[i], container_of(n, struct demand_name, node));
+        htab_fini(&c->types[i].demand);
         free(c->types[i].url);
     }
-    response_reset(&c->r);
-    strbuf_fini(&c->r.errors);
+    ads_response_fini(&c->in);
     strbuf_fini(&c->node);
-    pb_stream_fini(&c->in);
     free(c);
 }

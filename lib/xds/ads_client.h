@@ -2,7 +2,9 @@
  * reports what it has, so that only differences come.
  *
  * What is held lives with the owner: the client asks it for names and versions when it reconnects.
- * Responses are taken in as a stream, one resource at a time. Thread: main. */
+ * Responses are taken in as a stream, one resource at a time. After a failure it waits 10 ms, then
+ * twice as long each time up to 15 s, and up to half as long again; a stream that lasted starts it
+ * over. Thread: main. Of the callbacks only on_state, saying down, may free the client. */
 #pragma once
 
 #include "lib/http/channel.h"
@@ -10,7 +12,6 @@
 
 #define ADS_CLIENT_TYPES 4
 #define ADS_RESPONSE_MAX (200u << 20) /* bytes of one response */
-#define ADS_RESOURCE_MAX (8u << 20)   /* bytes of one resource */
 
 struct ads_client_type {
     const char *url;
@@ -52,5 +53,7 @@ NODISCARD enum rc ads_client_new(struct loop *l, const struct ads_client_opts *o
 void ads_client_start(struct ads_client *c);
 void ads_client_free(struct ads_client *c); /* NULL is legal */
 bool ads_client_synced(const struct ads_client *c, size_t type);
-/* On-demand types: name (or key) is wanted from now on. */
+/* On-demand types: name (or key) is wanted from now on, until _release, which forgets nothing of what
+ * is held. Both are harmless when it already is, or is not. */
 void ads_client_demand(struct ads_client *c, size_t type, struct str name);
+void ads_client_release(struct ads_client *c, size_t type, struct str name);

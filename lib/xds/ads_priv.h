@@ -1,4 +1,5 @@
-/* What ads_server.c (resources) and ads_stream.c (clients) share; for nobody else. */
+/* What ads_server.c (resources), ads_stream.c (clients), ads_sub.c (what they want), ads_send.c
+ * (responses) and ads_request.c share; for nobody else. */
 #pragma once
 
 #include "lib/base/hash.h"
@@ -35,24 +36,34 @@ struct ads_server {
 
 struct ads_name { /* subscribed by name */
     struct hnode node;
+    struct list fresh; /* linked: not answered yet */
     struct str name;
-    bool fresh; /* not answered yet */
     char text[];
 };
 
 struct ads_sub { /* what a client wants of a type */
     bool on, wildcard, answered;
+    uint64_t start;       /* the state that the client's first request was compared with */
     uint64_t seq;         /* all changes up to here were sent */
     uint64_t seq_removed; /* and all removals up to here */
     struct htab names;    /* struct ads_name */
-    size_t fresh;         /* names that wait for their first answer */
-    uint64_t *skip;       /* hashes of names whose version the client has; sorted */
+    struct list fresh;    /* names that wait for their first answer */
+    uint64_t *skip;       /* hashes of names whose version (as of start) the client has; sorted */
     size_t n_skip;
     char **removed; /* names that the client has and we have not */
     size_t n_removed, cap_removed;
-    uint64_t nonce; /* of the last response */
+    uint64_t nonce, acked_nonce; /* of the last response, of the last answer to one */
     uint64_t sent, acked, nacked;
     char error[256];
+};
+
+struct ads_out { /* a response that is under way: its pieces follow as the client takes them */
+    bool on;
+    size_t type;
+    struct resource **r; /* counted; from at on to be sent */
+    size_t n, cap, at;
+    size_t bytes;       /* of the resources, encoded */
+    struct strbuf tail; /* what follows them */
 };
 
 struct ads_held { /* initial_resource_versions of the request being read */
@@ -80,11 +91,26 @@ struct ads_stream {
     struct pb_stream in;
     struct ads_request req;
     struct ads_sub sub[ADS_TYPES_MAX];
+    struct ads_out out;
+    struct loop_task send;   /* what the requests of this turn ask for */
+    struct loop_timer stall; /* armed while the client owes us the reading of something */
 };
 
 struct ads_slot *ads_slot_find(const struct ads_set *set, struct str name);
-void ads_stream_send(struct ads_stream *st);
 void ads_stream_end(struct ads_stream *st, enum grpc_status status, const char *why);
+
+/* -- subscriptions (ads_sub.c) -- */
+void ads_sub_fini(struct ads_sub *sub);
+/* The request just read. RC_LIMIT: too many names. */
+NODISCARD enum rc ads_sub_apply(struct ads_stream *st, size_t type);
+bool ads_sub_wants(const struct ads_sub *sub, const struct ads_slot *slot);
+bool ads_sub_has(const struct ads_sub *sub, const struct ads_slot *slot); /* in this version */
+void ads_sub_told(struct ads_sub *sub); /* what the client had needs no more comparing */
+
+/* -- responses (ads_send.c) -- */
+/* All that is owed, in order, until the client is slow. */
+void ads_stream_send(struct ads_stream *st);
+void ads_out_fini(struct ads_out *out);
 
 /* -- reading requests (ads_request.c) -- */
 void ads_request_init(struct ads_stream *st);

@@ -4,7 +4,7 @@
 #include "lib/base/mem.h"
 #include "lib/xds/ads_priv.h"
 
-#define FIELD_MAX (64 * 1024) /* of a request: the node's metadata is the largest */
+#define FIELD_MAX (4u << 20) /* of a request: an error that lists thousands of resources */
 
 static void set_text(char **to, struct str s)
 {
@@ -92,11 +92,16 @@ static enum rc node_read(struct ads_request *r, struct str bytes)
     return rc == RC_EOF ? RC_OK : rc;
 }
 
+static bool name_ok(struct str s)
+{
+    return s.n && s.n <= XDS_NAME_MAX && str_is_utf8(s) && !memchr(s.p, 0, s.n);
+}
+
 static enum rc held_read(struct ads_request *r, struct str bytes)
 {
     struct str name, version;
-    if (!entry_of(bytes, &name, &version) || name.n > XDS_NAME_MAX || version.n > 256 ||
-        memchr(name.p, 0, name.n) || memchr(version.p, 0, version.n))
+    if (!entry_of(bytes, &name, &version) || !name_ok(name) || version.n > 256 ||
+        memchr(version.p, 0, version.n))
         return RC_INVALID;
     struct ads_held *h = &r->held;
     mem_grow(h->text, h->cap, h->n + name.n + version.n + 2);
@@ -125,7 +130,7 @@ enum rc ads_request_field(void *stream, const struct pb_field *f)
     if (f->wire != 2)
         return RC_OK;
     bool is_name = f->number == 3 || f->number == 4;
-    if (is_name && (f->bytes.n > XDS_NAME_MAX || !str_is_utf8(f->bytes)))
+    if (is_name && !name_ok(f->bytes))
         return RC_INVALID;
     if ((is_name || f->number == 5) && ++r->names > ADS_NAMES_MAX)
         return RC_LIMIT;

@@ -1,21 +1,28 @@
 /* Delta ADS, serving side (envoy.service.discovery.v3, DeltaAggregatedResources).
  *
  * Every change has a sequence number, and each type keeps its resources in the order of their last
- * change. A client is a position in that order: a slow one costs no memory of its own, and what
- * changes twice while it is slow is sent once. Names that went stay as tombstones until all
- * clients have passed them.
+ * change. A client is a position in that order: what changes twice while it is slow is sent once, and
+ * it costs no more memory than the one response that is under way (references, and what it pins of
+ * resources that were replaced). Names that went stay as tombstones until all clients have passed
+ * them. A client that takes nothing for ADS_STALL_MS is dropped.
  *
  * Order of one push: additions and changes of type 0, then of type 1 …, then removals of those types
- * whose removals come last. A client's first request for a type is always answered, even by an empty
- * response. Thread: main. */
+ * whose removals come last. Requests that arrive together are answered in that order too.
+ *
+ * A client's first request for a type is always answered, even by an empty response, and by one
+ * response however large: ztunnel is ready after it, and carries traffic to what it does not know
+ * as plain text. Later pushes are cut at about ADS_PUSH_MAX. Thread: main. */
 #pragma once
 
 #include "lib/http/grpc.h"
 #include "lib/xds/resource.h"
 
 #define ADS_TYPES_MAX   8
-#define ADS_REQUEST_MAX (64u << 20) /* bytes of a request: initial versions of a large mesh */
-#define ADS_NAMES_MAX   1000000     /* names in a request */
+#define ADS_REQUEST_MAX (64u << 20)  /* bytes of a request: initial versions of a large mesh */
+#define ADS_NAMES_MAX   1000000      /* names in a request, and subscribed of one type */
+#define ADS_FIRST_MAX   (128u << 20) /* ztunnel takes 200 MiB */
+#define ADS_PUSH_MAX    (1u << 20)
+#define ADS_STALL_MS    60000
 
 struct ads_type {
     const char *url;
@@ -39,8 +46,9 @@ struct ads_server_ops {
                     struct str error);
     /* The stream is over; may be NULL. Only after on_client said GRPC_OK. */
     void (*on_gone)(void *owner, const struct ads_client_info *c);
-    /* On demand: a key that is no resource's name (an address, say) → names of resources: call add for
-     * each. May be NULL. */
+    /* A client asked for a key: call add for each resource that goes with it (the workload at an
+     * address, the workloads of a service). A key that is itself the name of a resource needs no add,
+     * one that is not is told as removed, besides. May be NULL. */
     void (*on_lookup)(void *owner, const char *type_url, struct str key,
                       void (*add)(void *arg, struct str name), void *arg);
 };

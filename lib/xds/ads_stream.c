@@ -1,94 +1,20 @@
-/* One client of the ADS server: its subscriptions and its position in the order of changes. */
+/* One client of the ADS server: its life and its requests. */
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "lib/base/mem.h"
-#include "lib/base/must.h"
 #include "lib/xds/ads_priv.h"
-
-#define CHUNK (256 * 1024) /* bytes of resources in one response, about */
-
-/* -- names -- */
-
-static bool name_is(const struct hnode *n, const void *key)
-{
-    return str_eq(container_of(n, struct ads_name, node)->name, *(const struct str *)key);
-}
-
-static struct ads_name *name_find(const struct ads_sub *sub, struct str name)
-{
-    struct hnode *n = htab_find(&sub->names, hash_str(name), name_is, &name);
-    return n ? container_of(n, struct ads_name, node) : NULL;
-}
-
-static void name_add(void *arg, struct str name)
-{
-    struct ads_sub *sub = arg;
-    struct ads_name *old = name_find(sub, name);
-    if (old) {
-        sub->fresh += !old->fresh;
-        old->fresh = true;
-        return;
-    }
-    struct ads_name *n = mem_zalloc(sizeof(*n) + name.n + 1);
-    memcpy(n->text, name.p, name.n);
-    n->name = (struct str){n->text, name.n};
-    n->fresh = true;
-    sub->fresh++;
-    htab_insert(&sub->names, &n->node, hash_str(name));
-}
-
-static void name_del(struct ads_sub *sub, struct str name)
-{
-    struct ads_name *n = name_find(sub, name);
-    if (!n)
-        return;
-    sub->fresh -= n->fresh;
-    htab_del(&sub->names, &n->node);
-    free(n);
-}
-
-static void removed_add(struct ads_sub *sub, struct str name)
-{
-    mem_grow(sub->removed, sub->cap_removed, sub->n_removed + 1);
-    sub->removed[sub->n_removed++] = str_dup(name);
-}
-
-static void removed_clear(struct ads_sub *sub)
-{
-    for (size_t i = 0; i < sub->n_removed; i++)
-        free(sub->removed[i]);
-    free(sub->removed);
-    sub->removed = NULL;
-    sub->n_removed = sub->cap_removed = 0;
-}
-
-static void skip_clear(struct ads_sub *sub)
-{
-    free(sub->skip);
-    sub->skip = NULL;
-    sub->n_skip = 0;
-}
-
-static void sub_fini(struct ads_sub *sub)
-{
-    struct htab_iter it;
-    HTAB_FOREACH (n, &sub->names, &it) {
-        htab_del(&sub->names, n);
-        free(container_of(n, struct ads_name, node));
-    }
-    htab_fini(&sub->names);
-    removed_clear(sub);
-    skip_clear(sub);
-}
 
 /* -- life -- */
 
 static void stream_free(struct ads_stream *st)
 {
     list_del(&st->node);
+    loop_task_cancel(&st->send);
+    loop_timer_clear(&st->stall);
     for (size_t t = 0; t < st->server->n_sets; t++)
-        sub_fini(&st->sub[t]);
+        ads_sub_fini(&st->sub[t]);
+    ads_out_fini(&st->out);
     ads_request_reset(&st->req);
     pb_stream_fini(&st->in);
     free(st->peer);
@@ -114,243 +40,47 @@ static void gone(struct ads_stream *st)
 
 void ads_stream_end(struct ads_stream *st, enum grpc_status status, const char *why)
 {
-    grpc_finish(st->call, status, why);
+    if (st->out.on) /* a status can't follow half a message */
+        grpc_cancel(st->call);
+    else
+        grpc_finish(st->call, status, why);
     gone(st);
 }
 
-/* -- sending -- */
-
-static bool wants(const struct ads_sub *sub, const struct ads_slot *slot)
+static void on_stall(void *owner)
 {
-    return sub->wildcard || name_find(sub, slot->name);
+    struct ads_stream *st = owner;
+    grpc_cancel(st->call);
+    gone(st);
 }
 
-static int by_hash(const void *a, const void *b)
+static void on_send(void *owner)
 {
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return x < y ? -1 : x > y;
-}
-
-static bool skipped(const struct ads_sub *sub, const struct ads_slot *slot)
-{
-    return sub->n_skip &&
-           bsearch(&slot->node.hash, sub->skip, sub->n_skip, sizeof(*sub->skip), by_hash);
-}
-
-/* Resource: 1 version, 2 Any{1 type_url, 2 value}, 3 name. */
-static void put_resource(struct strbuf *out, const char *url, const struct resource *r)
-{
-    struct str u = str_of(url), version = {r->version, 16};
-    size_t any = 1 + pb_varint_len(u.n) + u.n + 1 + pb_varint_len(r->bytes.n) + r->bytes.n;
-    size_t all = 1 + pb_varint_len(version.n) + version.n + 1 + pb_varint_len(any) + any + 1 +
-                 pb_varint_len(r->name.n) + r->name.n;
-    pb_put_varint(out, 2 << 3 | 2); /* resources */
-    pb_put_varint(out, all);
-    pb_put_bytes(out, 1, version);
-    pb_put_varint(out, 2 << 3 | 2);
-    pb_put_varint(out, any);
-    pb_put_bytes(out, 1, u);
-    pb_put_bytes(out, 2, r->bytes);
-    pb_put_bytes(out, 3, r->name);
-}
-
-static void respond(struct ads_stream *st, size_t t, struct strbuf *body, struct strbuf *removed)
-{
-    struct ads_sub *sub = &st->sub[t];
-    char nonce[48], version[24];
-    snprintf(nonce, sizeof(nonce), "%zu-%llu", t, (unsigned long long)++sub->nonce);
-    snprintf(version, sizeof(version), "%llu", (unsigned long long)st->server->seq);
-    struct strbuf tail AUTO_STRBUF;
-    strbuf_init(&tail, 4096);
-    pb_put_str(&tail, 4, str_of(st->server->sets[t].type.url));
-    pb_put_str(&tail, 5, str_of(nonce));
-    struct strbuf head AUTO_STRBUF;
-    strbuf_init(&head, 4096);
-    pb_put_str(&head, 1, str_of(version));
-    grpc_send_begin(st->call, head.n + body->n + tail.n + removed->n);
-    grpc_send_piece(st->call, head.p, head.n);
-    grpc_send_piece(st->call, body->p, body->n);
-    grpc_send_piece(st->call, tail.p, tail.n);
-    grpc_send_piece(st->call, removed->p, removed->n);
-    sub->answered = true;
-    sub->sent++;
-}
-
-/* First answers of names that were asked for. */
-static void put_fresh(struct ads_stream *st, size_t t, struct strbuf *body, struct strbuf *removed)
-{
-    struct ads_sub *sub = &st->sub[t];
-    struct htab_iter it;
-    HTAB_FOREACH (n, &sub->names, &it) {
-        struct ads_name *name = container_of(n, struct ads_name, node);
-        if (!name->fresh)
-            continue;
-        if (body->n >= CHUNK)
-            return;
-        name->fresh = false;
-        sub->fresh--;
-        const struct ads_slot *slot = ads_slot_find(&st->server->sets[t], name->name);
-        if (!slot || !slot->r)
-            pb_put_str(removed, 6, name->name);
-        else if (!skipped(sub, slot))
-            put_resource(body, st->server->sets[t].type.url, slot->r);
-    }
-}
-
-/* The first slot after a position: from the end, where changes are. */
-static struct list *after(const struct ads_set *set, uint64_t seq)
-{
-    struct list *at = set->order.prev;
-    while (at != &set->order && container_of(at, struct ads_slot, order)->seq > seq)
-        at = at->prev;
-    return at->next;
-}
-
-/* Changes (or removals) behind the client's position, up to a chunk. True when the end was reached. */
-static bool put_changes(struct ads_stream *st, size_t t, bool removals, struct strbuf *body,
-                        struct strbuf *removed)
-{
-    struct ads_server *s = st->server;
-    struct ads_set *set = &s->sets[t];
-    struct ads_sub *sub = &st->sub[t];
-    bool both = !set->type.removals_last;
-    uint64_t *pos = removals ? &sub->seq_removed : &sub->seq;
-    for (struct list *at = after(set, *pos); at != &set->order; at = at->next) {
-        const struct ads_slot *slot = container_of(at, struct ads_slot, order);
-        if (body->n + removed->n >= CHUNK)
-            return false;
-        if (slot->r && !removals && wants(sub, slot) && !skipped(sub, slot))
-            put_resource(body, set->type.url, slot->r);
-        else if (!slot->r && (both || removals) && wants(sub, slot))
-            pb_put_str(removed, 6, slot->name);
-        *pos = slot->seq;
-    }
-    *pos = s->seq;
-    if (both)
-        sub->seq_removed = s->seq;
-    return true;
-}
-
-/* One response of what this type owes the client. True when nothing more is owed. */
-static bool send_type(struct ads_stream *st, size_t t, bool removals)
-{
-    struct ads_sub *sub = &st->sub[t];
-    struct strbuf body AUTO_STRBUF, removed AUTO_STRBUF;
-    strbuf_init(&body, SIZE_MAX / 2);
-    strbuf_init(&removed, SIZE_MAX / 2);
-    bool end = true;
-    if (!removals && sub->fresh)
-        put_fresh(st, t, &body, &removed);
-    if (body.n < CHUNK)
-        end = put_changes(st, t, removals, &body, &removed);
-    else
-        end = false;
-    if (removals || !st->server->sets[t].type.removals_last) {
-        for (size_t i = 0; i < sub->n_removed; i++)
-            pb_put_str(&removed, 6, str_of(sub->removed[i]));
-        removed_clear(sub);
-    }
-    if (body.n || removed.n || !sub->answered)
-        respond(st, t, &body, &removed);
-    if (end && !removals && !sub->fresh)
-        skip_clear(sub);
-    return end && (removals || !sub->fresh);
-}
-
-/* All that is owed, in order, until the client is slow. */
-void ads_stream_send(struct ads_stream *st)
-{
-    struct ads_server *s = st->server;
-    for (int removals = 0; removals < 2; removals++) {
-        for (size_t t = 0; t < s->n_sets; t++) {
-            struct ads_sub *sub = &st->sub[t];
-            if (!sub->on || (removals && !s->sets[t].type.removals_last))
-                continue;
-            bool owed = removals
-                            ? sub->seq_removed < s->seq || sub->n_removed
-                            : sub->seq < s->seq || sub->fresh || !sub->answered || sub->n_removed;
-            while (owed) {
-                if (grpc_pending(st->call) >= CHUNK)
-                    return; /* on_writable comes back here */
-                owed = !send_type(st, t, removals);
-            }
-        }
-    }
+    ads_stream_send(owner);
 }
 
 /* -- requests -- */
-
-/* What the client holds: equal versions are not sent, names that are gone are told. */
-static void held_compare(struct ads_stream *st, size_t t)
-{
-    const struct ads_held *h = &st->req.held;
-    struct ads_sub *sub = &st->sub[t];
-    skip_clear(sub);
-    sub->skip = mem_calloc(h->count, sizeof(*sub->skip));
-    for (const char *p = h->text, *end = h->text + h->n; p < end;) {
-        struct str name = str_of(p), version = str_of(p + name.n + 1);
-        p = version.p + version.n + 1;
-        const struct ads_slot *slot = ads_slot_find(&st->server->sets[t], name);
-        if (!slot || !slot->r)
-            removed_add(sub, name);
-        else if (str_eqz(version, slot->r->version))
-            sub->skip[sub->n_skip++] = slot->node.hash;
-    }
-    qsort(sub->skip, sub->n_skip, sizeof(*sub->skip), by_hash);
-}
-
-static void subscribe(struct ads_stream *st, size_t t)
-{
-    struct ads_request *r = &st->req;
-    struct ads_server *s = st->server;
-    struct ads_sub *sub = &st->sub[t];
-    bool first = !sub->on;
-    if (first) {
-        sub->on = true;
-        htab_init(&sub->names);
-        sub->wildcard = r->n_subscribe == 0;
-        held_compare(st, t);
-    }
-    for (size_t i = 0; i < r->n_subscribe; i++) {
-        struct str name = str_of(r->subscribe[i]);
-        if (str_eqz(name, "*")) {
-            sub->wildcard = true;
-            continue;
-        }
-        name_add(sub, name);
-        const struct ads_slot *slot = ads_slot_find(&s->sets[t], name);
-        if ((!slot || !slot->r) && s->ops->on_lookup)
-            s->ops->on_lookup(s->owner, s->sets[t].type.url, name, name_add, sub);
-    }
-    for (size_t i = 0; i < r->n_unsubscribe; i++) {
-        struct str name = str_of(r->unsubscribe[i]);
-        if (str_eqz(name, "*"))
-            sub->wildcard = false;
-        else
-            name_del(sub, name);
-    }
-    if (first && !sub->wildcard) /* named resources come as fresh; changes from now on */
-        sub->seq = sub->seq_removed = s->seq;
-    else if (first)
-        sub->seq_removed = s->seq; /* it has nothing but what it told */
-}
 
 static void acknowledge(struct ads_stream *st, size_t t)
 {
     struct ads_request *r = &st->req;
     struct ads_sub *sub = &st->sub[t];
-    char last[48];
-    snprintf(last, sizeof(last), "%zu-%llu", t, (unsigned long long)sub->nonce);
-    if (r->has_error) {
-        struct ads_client_info i = info(st);
-        sub->nacked++;
-        snprintf(sub->error, sizeof(sub->error), "%.250s", r->error ? r->error : "");
-        if (st->server->ops->on_nack)
-            st->server->ops->on_nack(st->server->owner, &i, st->server->sets[t].type.url,
-                                     str_of(r->error));
-    } else if (r->nonce && strcmp(r->nonce, last) == 0) {
+    struct str number, type = str_split(str_of(r->nonce), '-', &number);
+    uint64_t type_n, nonce;
+    if (!str_to_u64(type, ADS_TYPES_MAX, &type_n) || type_n != t ||
+        !str_to_u64(number, sub->nonce, &nonce) || nonce <= sub->acked_nonce)
+        return; /* stale, or of another stream */
+    sub->acked_nonce = nonce;
+    if (!r->has_error) {
         sub->acked++;
+        return;
     }
+    struct ads_client_info i = info(st);
+    sub->nacked++;
+    snprintf(sub->error, sizeof(sub->error), "%s", r->error ? r->error : "");
+    if (st->server->ops->on_nack)
+        st->server->ops->on_nack(st->server->owner, &i, st->server->sets[t].type.url,
+                                 str_of(r->error));
 }
 
 static enum grpc_status first_request(struct ads_stream *st, const char **text)
@@ -385,13 +115,16 @@ static void request_done(struct ads_stream *st)
         t++;
     if (t < s->n_sets) {
         bool ack = r->nonce && r->nonce[0];
-        if (ack)
+        if (ack && st->sub[t].on)
             acknowledge(st, t);
-        if (!ack || r->n_subscribe || r->n_unsubscribe || !st->sub[t].on)
-            subscribe(st, t);
+        if ((!ack || r->n_subscribe || r->n_unsubscribe || !st->sub[t].on) &&
+            ads_sub_apply(st, t) != RC_OK) {
+            ads_stream_end(st, GRPC_RESOURCE_EXHAUSTED, "too many names are subscribed");
+            return;
+        }
     } /* a type that is not served stays unanswered, as with Istio's controller */
     ads_request_reset(r);
-    ads_stream_send(st);
+    loop_defer(s->loop, &st->send, LOOP_WORK);
 }
 
 static void on_part(void *owner, const void *p, size_t n, size_t at, size_t total)
@@ -411,7 +144,9 @@ static void on_part(void *owner, const void *p, size_t n, size_t at, size_t tota
 
 static void on_writable(void *owner)
 {
-    ads_stream_send(owner);
+    struct ads_stream *st = owner;
+    loop_timer_clear(&st->stall);
+    ads_stream_send(st);
 }
 
 static void on_half_close(void *owner)
@@ -439,6 +174,8 @@ void ads_server_accept(struct ads_server *s, struct h2_stream *h2, const struct 
     st->server = s;
     st->peer = str_dup(peer);
     ads_request_init(st);
+    loop_task_init(&st->send, on_send, st);
+    loop_timer_init(&st->stall, s->loop, on_stall, st);
     st->call = grpc_accept(h2, hs, ADS_REQUEST_MAX, &call_ops, st);
     list_push_back(&s->streams, &st->node);
     if (!st->call)

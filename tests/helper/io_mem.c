@@ -13,7 +13,7 @@ struct io_mem {
     unsigned edges;
     char *buf; /* what this side may read */
     size_t n, capacity, chunk;
-    bool eof, read_hungry, write_hungry;
+    bool eof, write_hungry, held;
     enum rc broken;
 };
 
@@ -44,6 +44,8 @@ static struct io_result mem_read(struct io *io, void *dst, size_t cap)
     struct io_mem *m = mem_of(io);
     if (m->broken)
         return (struct io_result){0, m->broken};
+    if (m->held)
+        return (struct io_result){0, RC_AGAIN};
     if (m->n == 0)
         return (struct io_result){0, m->eof ? RC_EOF : RC_AGAIN};
     size_t n = MIN(MIN(cap, m->n), m->chunk);
@@ -126,6 +128,14 @@ void io_mem_pair(struct loop *l, const struct io_mem_opts *o, struct io **ret_a,
     b->peer = a;
     *ret_a = &a->io;
     *ret_b = &b->io;
+}
+
+void io_mem_hold(struct io *io, bool hold)
+{
+    struct io_mem *m = mem_of(io);
+    m->held = hold;
+    if (!hold)
+        tell(m, IO_READ);
 }
 
 void io_mem_break(struct io *io, enum rc rc)

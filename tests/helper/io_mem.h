@@ -11,5 +11,7 @@ struct io_mem_opts {
 };
 /* Bytes written to *ret_a come out of *ret_b and the other way round. */
 void io_mem_pair(struct loop *l, const struct io_mem_opts *o, struct io **ret_a, struct io **ret_b);
+/* Nothing comes out on this side (and nothing is told) until it is let go. */
+void io_mem_hold(struct io *io, bool hold);
 /* The pipe fails from now on with rc, on this side. */
 void io_mem_break(struct io *io, enum rc rc);
