@@ -1,7 +1,7 @@
 /* A folder of Kubernetes YAML as a source of objects.
  *
- * Every *.yaml, *.yml and *.json below the folder (names that start with '.' left out, symbolic links
- * followed, subfolders KDIR_DEPTH deep) is read and watched with inotify; a change is looked at when
+ * Every *.yaml, *.yml and *.json below the folder (names that start with '.' left out; symbolic links
+ * to files followed, to folders not; KDIR_DEPTH deep) is read and watched with inotify; a change is looked at when
  * the folder has been quiet for a moment, and never while a file is still open for writing.
  *
  * In force is, of each object, the first valid document by file name and position. A document that

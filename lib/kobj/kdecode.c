@@ -389,6 +389,21 @@ static enum rc unknown_field(struct kdec *d, const struct ktype *t, const struct
     return near ? fail(d, c, "unknown field, did you mean %s?", near) : fail(d, c, "unknown field");
 }
 
+/* Absent texts are empty ones, fit for "%s". */
+static void fill_texts(const struct ktype *t, void *out)
+{
+    for (const struct kfield *f = t->fields; f->name; f++) {
+        char *at = (char *)out + f->offset;
+        struct str *s = NULL;
+        if (f->form == KF_STRING)
+            s = (struct str *)(void *)at;
+        if (f->form == KF_INT_OR_NAME)
+            s = &((struct kport_or_name *)(void *)at)->name;
+        if (s && !s->p)
+            *s = STR("");
+    }
+}
+
 static enum rc decode_struct(struct kdec *d, const struct ktype *t, const struct node *n, void *out,
                              bool strict)
 {
@@ -411,6 +426,7 @@ static enum rc decode_struct(struct kdec *d, const struct ktype *t, const struct
         if (rc != RC_OK)
             return rc;
     }
+    fill_texts(t, out);
     for (const struct kfield *f = t->fields; f->name; f++) {
         const struct node *c = (f->flags & KFL_REQUIRED) ? node_get(n, f->name) : n;
         if (!c || c->kind == NODE_NULL)

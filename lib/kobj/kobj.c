@@ -177,6 +177,8 @@ enum rc kobj_identify(const struct node *doc, struct kobj_id *ret, unsigned *ret
     struct str name = text_at(doc, "metadata.name"), ns = text_at(doc, "metadata.namespace");
     const struct node *at = node_path(doc, "metadata.name");
     const struct node *n = node_path(doc, "metadata.namespace");
+    if (!at)
+        at = node_get(doc, "metadata");
     if (name.n == 0 || name.n > 253)
         return invalid(at ? at : doc, ret_line, ret_msg,
                        "%s: metadata.name: is required, a string of 1 to 253 bytes", k->name);

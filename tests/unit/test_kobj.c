@@ -271,7 +271,7 @@ START_TEST(documents_that_say_not_what_they_are)
          "security.istio.io/v1"},
         {"apiVersion: security.istio.io/v1\nkind: AuthorizationPolcy\n", RC_INVALID, 2,
          "kind: \"AuthorizationPolcy\" is not known, did you mean AuthorizationPolicy?"},
-        {"apiVersion: v1\nkind: Pod\nmetadata: {nmae: a}\n", RC_INVALID, 1,
+        {"apiVersion: v1\nkind: Pod\nmetadata: {nmae: a}\n", RC_INVALID, 3,
          "Pod: metadata.name: is required, a string of 1 to 253 bytes"},
         {"apiVersion: v1\nkind: Pod\nmetadata: {name: 7}\n", RC_INVALID, 3,
          "Pod: metadata.name: is required, a string of 1 to 253 bytes"},
