@@ -11,7 +11,8 @@
 #include "lib/base/mem.h"
 #include "lib/net/sock.h"
 
-#define QUEUE_MAX 8192 /* messages that wait for one ztunnel */
+#define QUEUE_MAX      8192 /* messages that wait for one ztunnel */
+#define ACCEPT_WAIT_MS 100  /* when descriptors have run out */
 
 /* A request and who waits for it; counted by the messages made of it. */
 struct job {
@@ -41,6 +42,7 @@ struct client {
     struct list queue;
     size_t queued;
     bool hello, sent; /* sent: the head of the queue waits for its ack */
+    bool closed;      /* freed at the end of the turn: callers up the stack still look at it */
 };
 
 struct zds_server {
@@ -50,7 +52,10 @@ struct zds_server {
     char *path;
     int fd;
     struct loop_fd watch;
+    struct loop_timer accept_again;
     struct list clients, jobs;
+    struct list closed; /* clients */
+    struct loop_task reap, catch_up;
     unsigned n;
 };
 
@@ -109,16 +114,42 @@ static void message_end(struct client *c, struct message *m, const char *error)
     free(m);
 }
 
+static struct client *newest(const struct zds_server *s)
+{
+    for (struct list *at = s->clients.prev; at != &s->clients; at = at->prev) {
+        struct client *c = container_of(at, struct client, node);
+        if (c->hello)
+            return c;
+    }
+    return NULL;
+}
+
+static void reap(void *owner)
+{
+    struct zds_server *s = owner;
+    while (!list_empty(&s->closed)) {
+        struct client *c = container_of(s->closed.next, struct client, node);
+        list_del(&c->node);
+        free(c);
+    }
+}
+
 static void client_close(struct client *c, const char *why)
 {
     struct zds_server *s = c->server;
+    if (c->closed)
+        return;
+    if (c == newest(s))
+        loop_defer(s->loop, &s->catch_up, LOOP_WORK);
+    c->closed = true;
     list_del(&c->node);
+    list_push_back(&s->closed, &c->node);
+    loop_defer(s->loop, &s->reap, LOOP_FREE);
     loop_fd_close(&c->watch);
     loop_timer_clear(&c->deadline);
     close(c->fd);
     while (!list_empty(&c->queue))
         message_end(c, container_of(c->queue.next, struct message, node), why);
-    free(c);
     s->n--;
     if (s->ops->on_clients)
         s->ops->on_clients(s->owner, s->n);
@@ -148,18 +179,17 @@ static bool send_message(struct client *c, const struct message *m)
     return n == (ssize_t)m->packet.n;
 }
 
-/* One request at a time: the next when the last was answered. False: the client is gone. */
-static bool pump(struct client *c)
+/* One request at a time: the next when the last was answered. */
+static void pump(struct client *c)
 {
-    if (!c->hello || c->sent || list_empty(&c->queue))
-        return true;
+    if (c->closed || !c->hello || c->sent || list_empty(&c->queue))
+        return;
     if (!send_message(c, container_of(c->queue.next, struct message, node))) {
         client_close(c, "the link to the ztunnel broke");
-        return false;
+        return;
     }
     c->sent = true;
     loop_timer_set(&c->deadline, ZDS_ACK_MS);
-    return true;
 }
 
 static void on_deadline(void *owner)
@@ -199,6 +229,24 @@ static void announce(void *arg, const struct zds_request *r, int netns)
     (void)queue(arg, netns >= 0 ? r : &keep, netns, NULL, true);
 }
 
+static void announce_again(void *arg, const struct zds_request *r, int netns)
+{
+    if (netns >= 0) /* after the snapshot there is no Keep */
+        (void)queue(arg, r, netns, NULL, true);
+}
+
+/* The newest ztunnel left and the one before it serves again: it has not heard of what came since. A pod
+ * that it knows is nothing new to it. */
+static void catch_up(void *owner)
+{
+    struct zds_server *s = owner;
+    struct client *c = newest(s);
+    if (!c)
+        return;
+    s->ops->each_pod(s->owner, announce_again, c);
+    pump(c);
+}
+
 static void hello(struct client *c)
 {
     struct zds_request end = {.kind = ZDS_SNAPSHOT_SENT};
@@ -231,7 +279,7 @@ static void on_packet(struct client *c, struct str packet)
         loop_timer_clear(&c->deadline);
         message_end(c, container_of(c->queue.next, struct message, node), error.n ? text : NULL);
     }
-    (void)pump(c);
+    pump(c);
 }
 
 static void on_readable(void *owner, unsigned ready)
@@ -255,9 +303,16 @@ static void on_connect(void *owner, unsigned ready)
 {
     (void)ready;
     struct zds_server *s = owner;
-    int fd = accept4(s->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (fd < 0)
+    int fd;
+    struct addr peer;
+    enum rc rc = sock_accept(s->fd, &fd, &peer);
+    if (rc == RC_AGAIN)
         return;
+    if (rc != RC_OK) { /* out of descriptors: not again at once */
+        loop_fd_close(&s->watch);
+        loop_timer_set(&s->accept_again, ACCEPT_WAIT_MS);
+        return;
+    }
     struct client *c = mem_new(struct client);
     c->server = s;
     c->fd = fd;
@@ -274,17 +329,14 @@ static void on_connect(void *owner, unsigned ready)
     loop_timer_set(&c->deadline, ZDS_ACK_MS);
 }
 
-/* -- requests -- */
-
-static struct client *newest(const struct zds_server *s)
+static void accept_again(void *owner)
 {
-    for (struct list *at = s->clients.prev; at != &s->clients; at = at->prev) {
-        struct client *c = container_of(at, struct client, node);
-        if (c->hello)
-            return c;
-    }
-    return NULL;
+    struct zds_server *s = owner;
+    if (loop_fd_open(&s->watch, s->loop, s->fd, LOOP_READ | LOOP_LEVEL, on_connect, s) != RC_OK)
+        loop_timer_set(&s->accept_again, ACCEPT_WAIT_MS);
 }
+
+/* -- requests -- */
 
 void zds_server_add(struct zds_server *s, const struct zds_request *r, int netns, zds_done_fn *done,
                     void *owner)
@@ -293,7 +345,7 @@ void zds_server_add(struct zds_server *s, const struct zds_request *r, int netns
     struct client *c = newest(s);
     const char *error = c ? NULL : "no ztunnel is connected";
     if (c && queue(c, r, netns, j, false))
-        (void)pump(c);
+        pump(c);
     job_end(j, error);
 }
 
@@ -304,7 +356,7 @@ void zds_server_del(struct zds_server *s, struct str uid, zds_done_fn *done, voi
     struct client *c, *tmp;
     LIST_FOREACH_SAFE (c, tmp, &s->clients, node)
         if (c->hello && queue(c, &r, -1, j, false))
-            (void)pump(c);
+            pump(c);
     job_end(j, NULL);
 }
 
@@ -323,6 +375,10 @@ struct zds_server *zds_server_new(struct loop *l, const char *path,
     *s = (struct zds_server){.loop = l, .ops = ops, .owner = owner};
     list_init(&s->clients);
     list_init(&s->jobs);
+    list_init(&s->closed);
+    loop_task_init(&s->reap, reap, s);
+    loop_task_init(&s->catch_up, catch_up, s);
+    loop_timer_init(&s->accept_again, l, accept_again, s);
     enum rc rc = sock_listen_unix(path, SOCK_SEQPACKET, 0600, &s->fd);
     if (rc == RC_OK) {
         rc = loop_fd_open(&s->watch, l, s->fd, LOOP_READ | LOOP_LEVEL, on_connect, s);
@@ -350,6 +406,10 @@ void zds_server_free(struct zds_server *s)
         loop_task_cancel(&j->tell);
         job_tell(j);
     }
+    reap(s);
+    loop_task_cancel(&s->reap);
+    loop_task_cancel(&s->catch_up);
+    loop_timer_clear(&s->accept_again);
     loop_fd_close(&s->watch);
     close(s->fd);
     unlink(s->path);

@@ -1,6 +1,6 @@
 /* The agent's side of ZDS: listens, announces its pods to each ztunnel that connects, then hands on what comes
  * and goes. Additions go to the newest ztunnel only, removals to all (an old one drains during an
- * upgrade). A ztunnel that does not answer within 5 s is dropped. Thread: one loop. */
+ * upgrade); when the newest leaves, the one before it is told all additions again. A ztunnel that does not answer within 5 s is dropped. Thread: one loop. */
 #pragma once
 
 #include "lib/event/loop.h"

@@ -2,9 +2,12 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
+#include "lib/base/mem.h"
 #include "lib/net/netns.h"
+#include "lib/net/sock.h"
 #include "lib/zds/zds_client.h"
 #include "lib/zds/zds_server.h"
 #include "tests/helper/check.h"
@@ -264,55 +267,102 @@ START_TEST(either_side_may_go_and_come_back)
 }
 END_TEST
 
-START_TEST(bytes_of_the_wire)
+START_TEST(when_the_newest_leaves_the_one_before_catches_up)
 {
-    struct strbuf b;
-    struct zds_request q = {
-        .kind = ZDS_ADD, .uid = STR("u"), .name = STR("n"), .ns = STR("s"), .sa = STR("a")};
-    struct str error;
-    uint32_t version = 0;
-    strbuf_init(&b, 2000);
-    zds_hello_format(&b);
-    ck_assert(str_eq(strbuf_str(&b), STR("\x08\x01")));
-    ck_assert_rc(zds_hello_parse(strbuf_str(&b), &version), RC_OK);
-    ck_assert_uint_eq(version, 1);
-    strbuf_reset(&b);
-    ck_assert_rc(zds_request_format(&q, &b), RC_OK);
-    ck_assert(str_eq(strbuf_str(&b), STR("\x0a\x0e\x0a\x01u\x12\x09\x0a\x01n\x12\x01s\x1a\x01"
-                                         "a")));
-    ck_assert_rc(zds_request_parse(strbuf_str(&b), &q), RC_OK);
-    ck_assert(q.has_info && str_eqz(q.sa, "a"));
-    strbuf_reset(&b);
-    q.kind = ZDS_DEL;
-    ck_assert_rc(zds_request_format(&q, &b), RC_OK);
-    ck_assert(str_eq(strbuf_str(&b), STR("\x12\x03\x12\x01u")));
-    strbuf_reset(&b);
-    q.kind = ZDS_KEEP;
-    ck_assert_rc(zds_request_format(&q, &b), RC_OK);
-    ck_assert(str_eq(strbuf_str(&b), STR("\x2a\x03\x0a\x01u")));
-    strbuf_reset(&b);
-    q.kind = ZDS_SNAPSHOT_SENT;
-    ck_assert_rc(zds_request_format(&q, &b), RC_OK);
-    ck_assert(str_eq(strbuf_str(&b), STR("\x1a\0")));
-    strbuf_reset(&b);
-    zds_ack_format((struct str){"", 0}, &b);
-    ck_assert(str_eq(strbuf_str(&b), STR("\x0a\0")));
-    strbuf_reset(&b);
-    zds_ack_format(STR("no"), &b);
-    ck_assert_rc(zds_ack_parse(strbuf_str(&b), &error), RC_OK);
-    ck_assert(str_eqz(error, "no"));
-    static const struct str bad[] = {{"", 0},
-                                     {"\x0a", 1},
-                                     {"\x22\x00", 2},
-                                     {"\x12\x02\x12\x00", 4},
-                                     {"\x0a\x03\x0a\x01u\x1a\x00", 7},
-                                     {"\x0a\x05\x0a\x03\xff\xff\xff", 7}};
-    for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
-        ck_assert_rc(zds_request_parse(bad[i], &q), RC_INVALID);
-    strbuf_fini(&b);
+    struct rig *r = &the_rig;
+    rig_init(r, 2);
+    zds_client_start(r->c[0]);
+    WAIT(strstr(r->log, "0. "));
+    zds_client_start(r->c[1]);
+    WAIT(strstr(r->log, "1. "));
+    r->n_pods = 3; /* the newest alone is told of this one */
+    r->log[0] = r->announced[0] = '\0';
+    zds_client_free(r->c[1]);
+    r->c[1] = NULL;
+    WAIT(strstr(r->announced, "pod2:ok"));
+    ck_assert_str_eq(r->log, "0+pod0 0+pod2 "); /* no Keep after a snapshot */
+    rig_fini(r);
+}
+END_TEST
+
+static bool ended(int fd)
+{
+    char buf[64];
+    return recv(fd, buf, sizeof(buf), MSG_DONTWAIT) == 0;
+}
+
+static bool waits(int fd) /* a packet of two bytes */
+{
+    char buf[64];
+    return recv(fd, buf, sizeof(buf), MSG_DONTWAIT | MSG_PEEK) == 2;
+}
+
+/* Packets after the hello and the acknowledged snapshot; or at once. */
+START_TEST(who_talks_nonsense_is_disconnected)
+{
+    struct rig *r = &the_rig;
+    static const struct {
+        const char *packet;
+        size_t n;
+        bool at_once;
+    } rows[] = {
+        {"\xff\xff", 2, true},                  /* not protobuf */
+        {"\x08\x02", 2, true},                  /* another version */
+        {"\x0a\x00", 2, false},                 /* an answer to nothing */
+        {"\x08\x01", 2, false},                 /* a second hello */
+        {"\x0a\x02\x0a\x05", 4, false},         /* cut short */
+        {"\x0a\x04\x0a\x02\xff\xfe", 6, false}, /* not UTF-8 */
+    };
+    static const char big[ZDS_PACKET_MAX + 1] = "\x08\x01";
+    rig_init(r, 0);
+    for (size_t i = 0; i <= ARRAY_LEN(rows); i++) {
+        int fd;
+        ck_assert_rc(sock_connect_unix(r->path, SOCK_SEQPACKET, &fd), RC_OK);
+        if (i == ARRAY_LEN(rows)) {
+            ck_assert_int_eq(send(fd, big, sizeof(big), 0), (ssize_t)sizeof(big));
+        } else {
+            if (!rows[i].at_once) {
+                ck_assert_int_eq(send(fd, "\x08\x01", 2, 0), 2);
+                char snapshot[2];
+                WAIT(waits(fd));
+                ck_assert_int_eq(recv(fd, snapshot, 2, 0), 2);
+                ck_assert_int_eq(send(fd, "\x0a\x00", 2, 0), 2);
+            }
+            ck_assert_int_eq(send(fd, rows[i].packet, rows[i].n, 0), (ssize_t)rows[i].n);
+        }
+        WAIT(ended(fd));
+        ck_assert_uint_eq(zds_server_clients(r->s), 0);
+        close(fd);
+    }
+    rig_fini(r);
+}
+END_TEST
+
+START_TEST(no_answer_ends_the_link)
+{
+    struct rig *r = &the_rig;
+    rig_init(r, 0);
+    loop_clock_fake(r->l, loop_now(r->l));
+    zds_client_start(r->c[0]);
+    WAIT(strstr(r->log, "0. "));
+    r->hold = true;
+    struct zds_request q = pod("a");
+    zds_server_add(r->s, &q, r->netns, on_done, r);
+    WAIT(r->held);
+    loop_clock_advance(r->l, ZDS_ACK_MS + 1);
+    WAIT(r->done == 1);
+    ck_assert_str_eq(r->error, "the ztunnel did not answer within 5 s");
+    zds_client_ack(r->c[0], NULL); /* late: of no use */
+    r->hold = false;
+    r->log[0] = '\0';
+    WAIT(!r->connected[0]);
+    loop_clock_advance(r->l, 5000); /* its back-off */
+    WAIT(strstr(r->log, "0. "));
+    rig_fini(r);
 }
 END_TEST
 
 TEST_MAIN("zds", a_ztunnel_is_told_everything_then_what_changes,
           additions_go_to_the_newest_removals_to_all, refusals_and_absence_are_told,
-          either_side_may_go_and_come_back, bytes_of_the_wire)
+          either_side_may_go_and_come_back, when_the_newest_leaves_the_one_before_catches_up,
+          who_talks_nonsense_is_disconnected, no_answer_ends_the_link)
