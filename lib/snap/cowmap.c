@@ -7,7 +7,7 @@
 #include "lib/base/must.h"
 #include "lib/base/ref.h"
 
-#define SHARDS 1024 /* a power of two */
+#define FANOUT 32 /* pages of a directory and shards of a page: 1,024 shards; a power of two */
 
 /* Entries sorted by hash. Immutable once another directory shares it. */
 struct shard {
@@ -19,9 +19,14 @@ struct shard {
     } e[];
 };
 
+struct page {
+    struct ref ref;
+    struct shard *shard[FANOUT]; /* NULL: empty */
+};
+
 struct cowmap_dir {
     struct ref ref;
-    struct shard *shard[SHARDS]; /* NULL: empty */
+    struct page *page[FANOUT]; /* NULL: empty */
 };
 
 static void shard_unref(struct shard *s, const struct cowmap_ops *ops)
@@ -33,12 +38,21 @@ static void shard_unref(struct shard *s, const struct cowmap_ops *ops)
     free(s);
 }
 
+static void page_unref(struct page *p, const struct cowmap_ops *ops)
+{
+    if (!p || !ref_put(&p->ref))
+        return;
+    for (int i = 0; i < FANOUT; i++)
+        shard_unref(p->shard[i], ops);
+    free(p);
+}
+
 static void dir_unref(struct cowmap_dir *d, const struct cowmap_ops *ops)
 {
     if (!d || !ref_put(&d->ref))
         return;
-    for (int i = 0; i < SHARDS; i++)
-        shard_unref(d->shard[i], ops);
+    for (int i = 0; i < FANOUT; i++)
+        page_unref(d->page[i], ops);
     free(d);
 }
 
@@ -60,9 +74,21 @@ void cowmap_copy(struct cowmap *dst, const struct cowmap *src)
         ref_get(&dst->dir->ref);
 }
 
+/* The top bits choose: shards are sorted by all of it. */
+static size_t page_of(uint64_t hash)
+{
+    return (size_t)(hash >> 59);
+}
+
 static size_t slot_of(uint64_t hash)
 {
-    return (size_t)(hash >> 54); /* the top bits: shards are sorted by all of it */
+    return (size_t)(hash >> 54) % FANOUT;
+}
+
+static const struct shard *shard_at(const struct cowmap *m, uint64_t hash)
+{
+    const struct page *p = m->dir ? m->dir->page[page_of(hash)] : NULL;
+    return p ? p->shard[slot_of(hash)] : NULL;
 }
 
 /* First entry whose hash is not below. */
@@ -94,15 +120,13 @@ static bool shard_find(const struct cowmap *m, const struct shard *s, uint64_t h
 void *cowmap_find(const struct cowmap *m, uint64_t hash, const void *key)
 {
     uint32_t i;
-    if (!m->dir)
-        return NULL;
-    const struct shard *s = m->dir->shard[slot_of(hash)];
+    const struct shard *s = shard_at(m, hash);
     return shard_find(m, s, hash, key, &i) ? s->e[i].value : NULL;
 }
 
 void *cowmap_next(const struct cowmap *m, uint64_t hash, const void *key, uint32_t *pos)
 {
-    const struct shard *s = m->dir ? m->dir->shard[slot_of(hash)] : NULL;
+    const struct shard *s = shard_at(m, hash);
     if (!s)
         return NULL;
     uint32_t first = lower_bound(s, hash);
@@ -123,15 +147,30 @@ static bool shared(struct ref *r)
 
 static struct cowmap_dir *dir_own(struct cowmap *m)
 {
-    if (m->dir && !shared(&m->dir->ref))
-        return m->dir;
+    struct cowmap_dir *old = m->dir;
+    if (old && !shared(&old->ref))
+        return old;
     struct cowmap_dir *d = mem_new(struct cowmap_dir);
     ref_init(&d->ref);
-    for (int i = 0; m->dir && i < SHARDS; i++)
-        if ((d->shard[i] = m->dir->shard[i]))
-            ref_get(&d->shard[i]->ref);
-    dir_unref(m->dir, m->ops);
+    for (int i = 0; old && i < FANOUT; i++)
+        if ((d->page[i] = old->page[i]))
+            ref_get(&d->page[i]->ref);
+    dir_unref(old, m->ops);
     return m->dir = d;
+}
+
+static struct page *page_own(struct cowmap *m, uint64_t hash)
+{
+    struct page **slot = &dir_own(m)->page[page_of(hash)], *old = *slot;
+    if (old && !shared(&old->ref))
+        return old;
+    struct page *p = mem_new(struct page);
+    ref_init(&p->ref);
+    for (int i = 0; old && i < FANOUT; i++)
+        if ((p->shard[i] = old->shard[i]))
+            ref_get(&p->shard[i]->ref);
+    page_unref(old, m->ops);
+    return *slot = p;
 }
 
 static struct shard *shard_new(uint32_t cap)
@@ -166,8 +205,7 @@ static struct shard *shard_own(struct cowmap *m, struct shard **slot)
 
 void cowmap_set(struct cowmap *m, uint64_t hash, const void *key, void *value)
 {
-    struct cowmap_dir *d = dir_own(m);
-    struct shard *s = shard_own(m, &d->shard[slot_of(hash)]);
+    struct shard *s = shard_own(m, &page_own(m, hash)->shard[slot_of(hash)]);
     uint32_t i;
     m->ops->ref(value);
     if (shard_find(m, s, hash, key, &i)) {
@@ -186,10 +224,9 @@ void cowmap_set(struct cowmap *m, uint64_t hash, const void *key, void *value)
 bool cowmap_del(struct cowmap *m, uint64_t hash, const void *key)
 {
     uint32_t i;
-    if (!m->dir || !shard_find(m, m->dir->shard[slot_of(hash)], hash, key, &i))
+    if (!shard_find(m, shard_at(m, hash), hash, key, &i))
         return false;
-    struct cowmap_dir *d = dir_own(m);
-    struct shard **slot = &d->shard[slot_of(hash)];
+    struct shard **slot = &page_own(m, hash)->shard[slot_of(hash)];
     struct shard *s = shard_own(m, slot);
     m->ops->unref(s->e[i].value);
     memmove(&s->e[i], &s->e[i + 1], (s->len - i - 1) * sizeof(s->e[0]));
@@ -204,8 +241,8 @@ bool cowmap_del(struct cowmap *m, uint64_t hash, const void *key)
 
 void cowmap_each(const struct cowmap *m, bool (*fn)(void *value, void *arg), void *arg)
 {
-    for (int i = 0; m->dir && i < SHARDS; i++) {
-        const struct shard *s = m->dir->shard[i];
+    for (size_t i = 0; m->dir && i < (size_t)FANOUT * FANOUT; i++) {
+        const struct shard *s = shard_at(m, (uint64_t)i << 54);
         for (uint32_t k = 0; s && k < s->len; k++)
             if (!fn(s->e[k].value, arg))
                 return;

@@ -1,6 +1,6 @@
-/* Copy-on-write hash map: a directory of 1,024 shards, each immutable once shared and counted.
- * A change copies the directory (once per edit) and the touched shard; a copy shares all others.
- * Values are objects with a count of their own, described by cowmap_ops.
+/* Copy-on-write hash map: 1,024 shards in pages of 32 under a directory of 32, all immutable once shared
+ * and counted. A change copies the directory, the page (once per edit each) and the touched shard; a copy
+ * shares all others. Values are objects with a count of their own, described by cowmap_ops.
  *
  * Thread: a map that is being edited belongs to one thread; a map inside a published snapshot is
  * read by all. */
