@@ -122,7 +122,7 @@ static void mesh_wl_lists(struct strbuf *b, const struct wl_spec *w)
 }
 
 /* The message istio.workload.Address, to be freed by strbuf_fini(). */
-static void mesh_workload_bytes(const struct wl_spec *w, struct strbuf *out)
+__attribute__((unused)) static void mesh_workload_bytes(const struct wl_spec *w, struct strbuf *out)
 {
     struct strbuf b, t;
     strbuf_init(out, MESH_MAX);
@@ -208,7 +208,7 @@ static void mesh_svc_balance(struct strbuf *b, const struct svc_spec *s)
     strbuf_fini(&t);
 }
 
-static void mesh_service_bytes(const struct svc_spec *s, struct strbuf *out)
+__attribute__((unused)) static void mesh_service_bytes(const struct svc_spec *s, struct strbuf *out)
 {
     struct strbuf b;
     strbuf_init(out, MESH_MAX);
@@ -242,7 +242,8 @@ static void mesh_service_bytes(const struct svc_spec *s, struct strbuf *out)
     strbuf_fini(&b);
 }
 
-static enum rc mesh_workload(struct apply *a, const struct wl_spec *w, struct errmsg *e)
+__attribute__((unused)) static enum rc mesh_workload(struct apply *a, const struct wl_spec *w,
+                                                     struct errmsg *e)
 {
     struct strbuf b;
     mesh_workload_bytes(w, &b);
