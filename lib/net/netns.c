@@ -145,3 +145,8 @@ enum rc netns_new(int *ret_fd)
         close(fd);
     return rc;
 }
+
+enum rc netns_enter(int netns)
+{
+    return setns(netns, CLONE_NEWNET) == 0 ? RC_OK : rc_from_errno(errno);
+}

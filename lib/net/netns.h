@@ -1,5 +1,5 @@
 /* Network namespaces. setns() is called in netns.c and nowhere else: any thread may call these; each
- * returns to the process' own namespace or aborts the process. */
+ * but netns_enter() returns to the process' own namespace or aborts the process. */
 #pragma once
 
 #include <stdint.h>
@@ -22,6 +22,8 @@ struct netns_id {
     ino_t ino;
 };
 NODISCARD enum rc netns_id(int netns, struct netns_id *ret);
+/* For good: only in a child between fork() and exec(). */
+NODISCARD enum rc netns_enter(int netns);
 /* Open by path; RC_INVALID when the path is not a network namespace. */
 NODISCARD enum rc netns_open(const char *path, int *ret_fd);
 /* A fresh namespace with loopback up, held by nothing but the descriptor. */
