@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 const struct role *const roles[] = {
+    &role_controller,
     &role_demo,
     &role_ztunnel,
     NULL,

@@ -13,6 +13,7 @@ struct role {
     int (*main)(int argc, const char *const argv[]);
 };
 
+extern const struct role role_controller;
 extern const struct role role_demo;
 extern const struct role role_ztunnel;
 extern const struct role *const roles[]; /* NULL-ended */

@@ -223,7 +223,7 @@ static void keep(const struct demo *d)
         "In a node:  curl http://127.0.0.1:15000/   (ztunnel: /config_dump, /logging; its metrics: "
         "15020, readiness: 15021)\n"
         "            curl http://" AGENT_ADMIN "/   (cni agent)\n"
-        "Controller: curl http://127.0.0.1:8080/debug/statusz\n"
+        "Controller: curl http://127.0.0.1:9876/debug/statusz\n"
         "Objects:    " DEMO_DIR "/source, logs: " DEMO_DIR "/log (inside: nsenter … -m)\n");
     fflush(stdout);
     for (;;)
