@@ -4,8 +4,10 @@
 
 const struct role *const roles[] = {
     &role_controller,
-    &role_demo,
     &role_ztunnel,
+    &role_cni_agent,
+    &role_cni,
+    &role_demo,
     NULL,
 };
 

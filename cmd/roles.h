@@ -13,6 +13,8 @@ struct role {
     int (*main)(int argc, const char *const argv[]);
 };
 
+extern const struct role role_cni;
+extern const struct role role_cni_agent;
 extern const struct role role_controller;
 extern const struct role role_demo;
 extern const struct role role_ztunnel;

@@ -251,3 +251,14 @@ enum rc rules_remove(int netns, struct errmsg *ret_msg)
     session_close(&s);
     return rc;
 }
+
+bool rules_present(int netns)
+{
+    struct session s;
+    struct strbuf have AUTO_STRBUF;
+    strbuf_init(&have, 65536);
+    bool there = session_open(netns, &s, NULL) == RC_OK &&
+                 nft_table_text(s.nf, RULES_TABLE, &have, NULL) == RC_OK && have.n;
+    session_close(&s);
+    return there;
+}

@@ -29,3 +29,5 @@ NODISCARD enum rc rules_apply(int netns, const struct rules_opts *o, struct errm
 NODISCARD enum rc rules_check(int netns, const struct rules_opts *o, struct errmsg *ret_msg);
 /* Takes everything away; what is not there is fine. */
 NODISCARD enum rc rules_remove(int netns, struct errmsg *ret_msg);
+/* Is a table of ours there, in whatever state? */
+bool rules_present(int netns);

@@ -180,7 +180,7 @@ static void rows_of_link(const struct sniffed *s)
 {
     show_row(
         s->tls_records > 0 && s->leaks == 0 && s->bytes > 0, "the link between nodes",
-        "%llu packets to and from port 15008 with %llu TLS records; the payload in none of all",
+        "%llu packets to and from port 15008 with %llu TLS records; the payload in none of them",
         (unsigned long long)s->packets, (unsigned long long)s->tls_records);
 }
 
@@ -208,7 +208,7 @@ static void keep(const struct demo *d)
     const char *user = sandbox_outer_user ? "-U --preserve-credentials " : "";
     printf("The mesh is left running. End it with Ctrl-C, or: kill %d\n\nTo enter, from another "
            "terminal:\n",
-           (int)sandbox_outer_pid);
+           (int)sandbox_outer_parent);
     for (unsigned i = 0; i < d->n_pods; i++)
         printf("  pod %-11s nsenter -t %d %s-m --net=/proc/%d/root" DEMO_DIR "/netns/%s\n",
                d->pod[i].name, (int)sandbox_outer_pid, user, (int)sandbox_outer_pid,

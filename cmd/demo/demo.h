@@ -60,8 +60,8 @@ struct demo {
 };
 
 /* -- sandbox.c -- */
-/* This process as /proc outside of the sandbox numbers it; 0: not known. */
-extern pid_t sandbox_outer_pid;
+/* This process, and the one that waits for it, as they are numbered outside of the sandbox. */
+extern pid_t sandbox_outer_pid, sandbox_outer_parent;
 extern bool sandbox_outer_user; /* an ordinary user, not root, started it */
 /* Runs fn(arg) as the first process of fresh namespaces (user, when not root; PID, mount, network) with its own
  * /proc and an empty /run; whatever it starts ends with it. Returns its exit status. */

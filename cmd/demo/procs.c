@@ -82,18 +82,20 @@ void procs_stop(pid_t pid)
 
 /* -- the plug-in -- */
 
-static void cni_stdin(const struct demo_pod *p, struct strbuf *out)
+static void cni_stdin(const struct demo *d, const struct demo_pod *p, struct strbuf *out)
 {
     char ip[ADDR_TEXT];
+    const char *node = d->node[p->node].name;
     addr_format_ip(&p->ip, ip);
-    strbuf_printf(
-        out,
-        "{\"cniVersion\":\"1.0.0\",\"name\":\"k8s-pod-network\",\"type\":\"mesh-cni\","
-        "\"agentSocket\":\"" DEMO_DIR "/%u/cni.sock\",\"stateDir\":\"" DEMO_DIR
-        "/%u\",\"prevResult\":"
-        "{\"cniVersion\":\"1.0.0\",\"interfaces\":[{\"name\":\"eth0\",\"sandbox\":\"" DEMO_DIR
-        "/netns/%s\"}],\"ips\":[{\"interface\":0,\"address\":\"%s/24\"}]}}",
-        p->node + 1, p->node + 1, p->name, ip);
+    strbuf_printf(out,
+                  "{\"cniVersion\":\"1.0.0\",\"name\":\"k8s-pod-network\",\"type\":\"mesh-cni\","
+                  "\"socket\":\"" DEMO_DIR "/%s/cni.sock\",\"state\":\"" DEMO_DIR "/%s\",",
+                  node, node);
+    strbuf_printf(out,
+                  "\"prevResult\":{\"cniVersion\":\"1.0.0\",\"interfaces\":[{\"name\":\"eth0\","
+                  "\"sandbox\":\"" DEMO_DIR
+                  "/netns/%s\"}],\"ips\":[{\"interface\":0,\"address\":\"%s/24\"}]}}",
+                  p->name, ip);
 }
 
 static void cni_env(const char *command, const struct demo_pod *p)
@@ -127,7 +129,7 @@ enum rc procs_cni(const struct demo *d, const char *command, const struct demo_p
     int in[2], out[2], status = 0;
     struct strbuf config AUTO_STRBUF;
     strbuf_init(&config, 65536);
-    cni_stdin(p, &config);
+    cni_stdin(d, p, &config);
     if (pipe2(in, O_CLOEXEC) != 0 || pipe2(out, O_CLOEXEC) != 0)
         return RC_LIMIT;
     pid_t pid = fork();

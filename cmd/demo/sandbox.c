@@ -12,7 +12,7 @@
 
 #include "cmd/demo/demo.h"
 
-pid_t sandbox_outer_pid;
+pid_t sandbox_outer_pid, sandbox_outer_parent;
 bool sandbox_outer_user;
 static pid_t child;
 
@@ -76,6 +76,7 @@ int sandbox_run(int (*fn)(void *arg), void *arg)
     uid_t uid = getuid();
     gid_t gid = getgid();
     sandbox_outer_user = uid != 0;
+    sandbox_outer_parent = getpid();
     int flags = CLONE_NEWNET | CLONE_NEWNS | CLONE_NEWPID;
     if (unshare(uid ? flags | CLONE_NEWUSER : flags) != 0) {
         fprintf(stderr,

@@ -183,8 +183,8 @@ class Mesh:
     def cni(self, command, pod, stdin=None, env=None, timeout=60):
         """The plug-in, as a runtime executes it: (exit, output as JSON when it is)."""
         d = self.node_dir(pod.node)
-        config = {"cniVersion": "1.0.0", "name": "k8s-pod-network", "type": "mesh-cni", "agentSocket": str(d / "cni.sock"),
-                  "stateDir": str(d),
+        config = {"cniVersion": "1.0.0", "name": "k8s-pod-network", "type": "mesh-cni", "socket": str(d / "cni.sock"),
+                  "state": str(d),
                   "prevResult": {"cniVersion": "1.0.0", "interfaces": [{"name": "eth0", "sandbox": net.path(pod.netns)}],
                                  "ips": [{"interface": 0, "address": f"{pod.ip}/24", "gateway": pod.ip.rsplit(".", 1)[0] + ".1"}]}}
         variables = {"CNI_COMMAND": command, "CNI_CONTAINERID": pod.uid.replace("-", ""), "CNI_NETNS": net.path(pod.netns),
