@@ -129,11 +129,7 @@ static enum rc write_token(const struct tokens *t, struct token *k, struct errms
         if (rc != RC_OK)
             return rc;
     }
-    char text[TOKEN_HEX + 1];
-    memcpy(text, k->secret, TOKEN_HEX);
-    text[TOKEN_HEX] = '\n';
-    enum rc rc = file_replace(full, 0600, (struct str){text, sizeof(text)}, ret_msg);
-    explicit_bzero(text, sizeof(text));
+    enum rc rc = file_replace(full, 0600, (struct str){k->secret, TOKEN_HEX}, ret_msg);
     k->on_disk = rc == RC_OK;
     return rc;
 }

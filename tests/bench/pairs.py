@@ -26,7 +26,7 @@ def certificates(folder):
 
 def haproxy(client, server, folder, certs):
     """Client pod: 127.0.0.1:9080 and :9081 → TLS → server pod → nginx, iperf3. Returns [processes], HTTP, bulk."""
-    common = ("global\n  maxconn 20000\n  nbthread 1\n  log stdout format raw local0\n"
+    common = ("global\n  maxconn 9000\n  nbthread 1\n  log stdout format raw local0\n"
               "defaults\n  mode tcp\n  log global\n  option tcplog\n  timeout connect 5s\n  timeout client 1h\n  timeout server 1h\n")
     tls = f"ssl crt {certs}/leaf.pem ca-file {certs}/ca.crt verify required ssl-min-ver TLSv1.3"
     (folder / "haproxy-client.cfg").write_text(common + "".join(
