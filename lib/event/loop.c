@@ -278,10 +278,17 @@ enum rc loop_fd_open(struct loop_fd *f, struct loop *l, int fd, unsigned events,
 
 void loop_fd_close(struct loop_fd *f)
 {
+    if (!f->loop)
+        return;
+    epoll_ctl(f->loop->ep, EPOLL_CTL_DEL, f->fd, NULL);
+    loop_fd_forget(f);
+}
+
+void loop_fd_forget(struct loop_fd *f)
+{
     struct loop *l = f->loop;
     if (!l)
         return;
-    epoll_ctl(l->ep, EPOLL_CTL_DEL, f->fd, NULL);
     f->loop = NULL;
     for (int i = l->batch_at; i < l->batch_len; i++) /* its event of this very turn */
         if (l->batch[i].data.ptr == f)

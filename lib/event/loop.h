@@ -49,6 +49,9 @@ struct loop_fd {
 NODISCARD enum rc loop_fd_open(struct loop_fd *f, struct loop *l, int fd, unsigned events,
                                loop_fd_fn *fn, void *owner);
 void loop_fd_close(struct loop_fd *f); /* before close(fd); legal twice and on a cleared struct */
+/* The same for a descriptor that is closed right after and has no duplicate: the kernel takes it out of the
+ * set by itself. */
+void loop_fd_forget(struct loop_fd *f);
 
 /* -- timers: one shot -- */
 typedef void loop_timer_fn(void *owner);

@@ -95,7 +95,9 @@ void h2_stream_accept(struct h2_stream *s, const struct h2_stream_ops *ops, void
 void h2_stream_respond(struct h2_stream *s, const struct h2_header *h, size_t n, bool end);
 /* To be sent when pull says RC_EOF. Copied. */
 void h2_stream_trailers(struct h2_stream *s, const struct h2_header *h, size_t n);
-void h2_stream_resume(struct h2_stream *s);            /* pull may have something */
+void h2_stream_resume(struct h2_stream *s); /* pull may have something */
+/* In on_flush: END_STREAM has come with these bytes, on_end follows at once. */
+bool h2_stream_ending(const struct h2_stream *s);
 void h2_stream_consume(struct h2_stream *s, size_t n); /* these bytes of on_data are through */
 /* RST_STREAM: RC_OK and RC_EOF become NO_ERROR, RC_RESET CONNECT_ERROR (RFC 9113 8.5), RC_CLOSED and
  * RC_DRAIN CANCEL, RC_DENIED REFUSED_STREAM, others INTERNAL_ERROR. on_close is not called any more. */

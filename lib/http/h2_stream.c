@@ -99,6 +99,11 @@ static bool wants(const struct h2_stream *st)
     return st->ops && !st->detached;
 }
 
+bool h2_stream_ending(const struct h2_stream *st)
+{
+    return st->end_seen;
+}
+
 void h2_stream_deliver(struct h2_stream *st)
 {
     list_del(&st->dirty);

@@ -349,16 +349,16 @@ static struct io_result mtls_writev(struct io *io, const struct iovec *iov, int 
     cipher_begin(m);
     size_t total = 0;
     enum rc rc = RC_OK;
-    for (int i = 0; i < cnt && rc == RC_OK; i++) {
+    for (int i = 0; i < cnt; i++) {
         /* 16 KiB a record, 22 bytes more each; what would not fit is not taken */
-        size_t n = MIN(iov[i].iov_len, (size_t)256 * 1024 - total), took;
-        if (n == 0)
-            continue;
-        int ret = SSL_write_ex(m->ssl, iov[i].iov_base, n, &took);
-        if (ret != 1)
-            rc = ssl_outcome(m, ret);
-        else
-            total += took;
+        size_t n = MIN(iov[i].iov_len, (size_t)256 * 1024 - total);
+        for (size_t at = 0, took; at < n && rc == RC_OK; at += took, total += took) {
+            int ret = SSL_write_ex(m->ssl, (char *)iov[i].iov_base + at, n - at, &took);
+            if (ret != 1) {
+                rc = ssl_outcome(m, ret);
+                took = 0;
+            }
+        }
     }
     enum rc out = cipher_end(m);
     if (out != RC_OK)

@@ -47,10 +47,12 @@ static struct io_result io_tcp_writev(struct io *io, const struct iovec *iov, in
     if (!t->writable)
         return (struct io_result){0, RC_AGAIN};
     struct msghdr msg = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = (size_t)cnt};
+    int flags = t->more ? MSG_NOSIGNAL | MSG_MORE : MSG_NOSIGNAL;
     ssize_t n;
+    t->more = false;
     do
-        n = cnt == 1 ? send(t->fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL)
-                     : sendmsg(t->fd, &msg, MSG_NOSIGNAL);
+        n = cnt == 1 ? send(t->fd, iov->iov_base, iov->iov_len, flags)
+                     : sendmsg(t->fd, &msg, flags);
     while (n < 0 && errno == EINTR);
     if (n >= 0)
         return (struct io_result){(size_t)n, RC_OK};
@@ -78,7 +80,7 @@ static void io_tcp_close(struct io *io, enum rc why)
     if (t->fd >= 0) {
         if (!orderly(why) && !t->connecting)
             sock_reset_on_close(t->fd);
-        loop_fd_close(&t->watch);
+        loop_fd_forget(&t->watch);
         close(t->fd);
         t->fd = -1;
     }

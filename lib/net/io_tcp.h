@@ -13,6 +13,7 @@ struct io_tcp {
     bool readable, writable;
     bool hangup; /* the last edge: no further one may come */
     bool connecting;
+    bool more; /* set for one write: more bytes or the end follow at once, and may go with these */
     bool heap;
 };
 

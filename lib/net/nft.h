@@ -13,7 +13,7 @@ enum {
     NFT_FORWARD = 2,
     NFT_OUTPUT = 3,
     NFT_POSTROUTING = 4
-};                                                  /* hooks */
+}; /* hooks */
 enum { NFT_INET = 1, NFT_IPV4 = 2, NFT_IPV6 = 10 }; /* families */
 
 struct nft; /* a batch under construction */

@@ -39,9 +39,9 @@ static bool apply(int fd, int family, const struct sock_opts *o)
     if (o->transparent)
         ok &= family == AF_INET6 ? on(fd, SOL_IPV6, IPV6_TRANSPARENT)
                                  : on(fd, SOL_IP, IP_TRANSPARENT);
-    if (o->congestion)
-        ok &= setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, o->congestion,
-                         (socklen_t)strlen(o->congestion)) == 0;
+    if (o->congestion) /* the host's choice serves, too */
+        (void)!setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, o->congestion,
+                          (socklen_t)strlen(o->congestion));
     return ok;
 }
 
@@ -81,17 +81,15 @@ enum rc sock_listen_tcp(const struct addr *at, const struct sock_opts *o, int *r
     return RC_OK;
 }
 
-/* A source that is not ours needs IP_TRANSPARENT or IP_FREEBIND; the port is chosen at connect(), so
- * that one source address is not limited to its ephemeral ports. */
-static enum rc bind_source(int fd, const struct addr *from, const struct sock_opts *o)
+/* A source that is not ours needs opts.transparent; the port is chosen at connect(), so that one source
+ * address is not limited to its ephemeral ports. */
+static enum rc bind_source(int fd, const struct addr *from)
 {
     struct sockaddr_storage ss;
     struct addr a = *from;
     a.port = 0;
     socklen_t len = addr_to_sockaddr(&a, &ss);
     on(fd, SOL_IP, IP_BIND_ADDRESS_NO_PORT);
-    if (o->transparent)
-        on(fd, SOL_IP, IP_FREEBIND);
     return bind(fd, (struct sockaddr *)&ss, len) == 0 ? RC_OK : rc_from_errno(errno);
 }
 
@@ -106,7 +104,7 @@ enum rc sock_connect_tcp(const struct addr *to, const struct addr *from, const s
         return fail(fd, errno);
     if (o->keepalive)
         sock_keepalive(fd);
-    if (from && from->family == to->family && bind_source(fd, from, o) != RC_OK)
+    if (from && from->family == to->family && bind_source(fd, from) != RC_OK)
         return fail(fd, errno);
     struct sockaddr_storage ss;
     socklen_t len = addr_to_sockaddr(to, &ss);

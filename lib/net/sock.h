@@ -16,14 +16,16 @@ struct sock_opts {
     bool keepalive;         /* 180 s idle, 180 s interval, 9 probes */
     bool v6only;            /* else [::] takes IPv4 too */
     int backlog;            /* 0 = 1024 */
-    const char *congestion; /* TCP_CONGESTION, NULL = the host's choice */
+    const char *congestion; /* TCP_CONGESTION, if it can be had; NULL = the host's choice */
 };
-#define SOCK_OPTS_DEFAULT ((struct sock_opts){.netns = -1})
+#define SOCK_OPTS_DEFAULT     ((struct sock_opts){.netns = -1})
+/* Between two sockets of one pod nothing is lost or shared: pacing (bbr) would only cost timers. */
+#define SOCK_CONGESTION_LOCAL "reno"
 
 /* Family 0 in at->family: [::] with IPv4 mapped, or 0.0.0.0 where the kernel has no IPv6. */
 NODISCARD enum rc sock_listen_tcp(const struct addr *at, const struct sock_opts *o, int *ret_fd);
 /* Starts connecting. from (may be NULL) is the source address; its port is ignored. With
- * opts.transparent the source may be foreign (IP_FREEBIND). *ret_connecting: EINPROGRESS. */
+ * opts.transparent the source may be foreign. *ret_connecting: EINPROGRESS. */
 NODISCARD enum rc sock_connect_tcp(const struct addr *to, const struct addr *from,
                                    const struct sock_opts *o, int *ret_fd, bool *ret_connecting);
 /* accept4() with TCP_NODELAY; RC_AGAIN when nothing waits. */

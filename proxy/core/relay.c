@@ -48,7 +48,10 @@ static void shut_app(struct relay *r)
     if (!r->tunnel_end || r->app_shut || r->held.n || r->iov_n || !r->app_open)
         return;
     r->app_shut = true;
-    (void)!io_shut_write(&r->app.io); /* a failure shows in the next read */
+    /* where the application has ended too, closing will say it: one packet's work less. A failure shows
+     * in the next read */
+    if (!r->app_eof)
+        (void)!io_shut_write(&r->app.io);
     check_done(r);
 }
 
@@ -93,6 +96,8 @@ static void flush_app(struct relay *r)
         keep_iov(r, 0);
         return;
     }
+    r->app.more =
+        r->stream && h2_stream_ending(r->stream); /* then the end goes in the same packet */
     struct io_result w = io_writev(&r->app.io, r->iov, r->iov_n);
     if (w.rc != RC_OK && w.rc != RC_AGAIN) {
         finish(r, w.rc);

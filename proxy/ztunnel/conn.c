@@ -193,7 +193,9 @@ enum rc conn_dial(struct conn *c, const struct addr *to, bool spoof, struct io_t
     bool connecting;
     so.netns = p->netns;
     so.mark = p->zw->cfg->mark;
-    so.keepalive = true;
+    /* an application in the pod's own namespace can't vanish without a word */
+    so.keepalive = !c->info.inbound;
+    so.congestion = c->info.inbound ? SOCK_CONGESTION_LOCAL : NULL;
     /* to itself there is no foreign source to keep */
     bool keep = spoof && p->transparent && !addr_eq_ip(to, &c->info.src_addr) &&
                 to->family == c->info.src_addr.family;

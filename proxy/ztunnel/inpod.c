@@ -126,6 +126,7 @@ static enum rc listen_in(struct inpod *ip, const struct mpod *p, enum pod_port p
     so.transparent = *transparent;
     /* tunnels have HTTP/2's own keepalive */
     so.keepalive = port != POD_HBONE;
+    so.congestion = port == POD_OUTBOUND ? SOCK_CONGESTION_LOCAL : NULL;
     enum rc rc = sock_listen_tcp(&any, &so, ret_fd);
     if (rc != RC_OK && *transparent && (errno == EPERM || errno == EACCES)) {
         *transparent = so.transparent = false; /* works without, but for the client's address */
