@@ -252,6 +252,8 @@ static void hello(struct client *c)
     struct zds_request end = {.kind = ZDS_SNAPSHOT_SENT};
     c->hello = true;
     loop_timer_clear(&c->deadline);
+    if (c == newest(c->server)) /* it is told everything now */
+        loop_task_cancel(&c->server->catch_up);
     c->server->ops->each_pod(c->server->owner, announce, c);
     (void)queue(c, &end, -1, NULL, false);
     if (c->server->ops->on_clients)
