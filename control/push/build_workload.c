@@ -303,7 +303,6 @@ static struct resource *build_endpoint(const struct model *m, const struct build
 {
     const struct kendpoint_slice *k = kobj_endpoint_slice(slice->obj);
     const struct kendpoint *e = &k->endpoints.v[index];
-    struct arena a AUTO_ARENA;
     struct addr ip;
     if (e->addresses.n == 0 || (e->target && str_eqz(e->target->kind, "Pod")))
         return NULL;
@@ -312,6 +311,7 @@ static struct resource *build_endpoint(const struct model *m, const struct build
             str_eq(k->endpoints.v[i].addresses.v[0], e->addresses.v[0]))
             return NULL;
     MUST(addr_parse_ip(e->addresses.v[0], &ip) == RC_OK); /* checked when decoded */
+    struct arena a AUTO_ARENA;
     arena_init(&a, BUILD_ARENA_MAX);
     Workload *w = BUILD_NEW(&a, Workload, istio__workload__workload__init);
     ProtobufCBinaryData address = build_addr(&ip);

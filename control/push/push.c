@@ -199,9 +199,9 @@ static void translate(struct push *p, const struct mobject *o)
 static void settle_strict(struct push *p)
 {
     bool want = model_has_mtls(p->o.model);
-    struct strbuf name AUTO_STRBUF;
     if (want == p->strict)
         return;
+    struct strbuf name AUTO_STRBUF;
     p->strict = want;
     strbuf_init(&name, NAME_MAX_BYTES);
     build_name_static_strict(p->o.model, &name);

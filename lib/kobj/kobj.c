@@ -285,11 +285,11 @@ bool kobj_same_name(const struct kobj *a, const struct kobj *b)
 
 bool kobj_eq(const struct kobj *a, const struct kobj *b)
 {
-    struct strbuf at AUTO_STRBUF, bt AUTO_STRBUF;
     if (a == b)
         return true;
     if (!kobj_same_name(a, b))
         return false;
+    struct strbuf at AUTO_STRBUF, bt AUTO_STRBUF;
     strbuf_init(&at, (size_t)KOBJ_BYTES_MAX * 8);
     strbuf_init(&bt, (size_t)KOBJ_BYTES_MAX * 8);
     kobj_encode(a, &at);
