@@ -14,11 +14,11 @@
 #include "lib/metric/metric.h"
 
 #define SCOPE      "agent"
-#define UNKNOWN_MS 2000 /* an ADD waits for the source to tell of its pod */
-#define AWAY_MAX   (1u << 20)
+#define UNKNOWN_MS 2000       /* an ADD waits for the source to tell of its pod */
+#define AWAY_MAX   (9u << 20) /* more than away_write() takes */
 
 static const struct metric_family m_calls = {
-    "mesh_cni_requests", "Requests of the plug-in by type and code.", METRIC_COUNTER, true};
+    "mesh_cni_requests", "Requests of the plug-in by type and code.", METRIC_COUNTER, false};
 
 /* -- what is wanted -- */
 
@@ -39,11 +39,16 @@ static enum enrol wanted(const struct agent *g, const struct kpod *p)
     return enrol_pod(p, pods_namespace(g->pods, ns), is_excluded(g, ns));
 }
 
-/* The pod as the source has it now; NULL when absent or when it is another of the same name. */
-static const struct kpod *pod_of(const struct agent *g, const struct attachment *a)
+const struct kpod *agent_pod_of(const struct agent *g, const struct attachment *a)
 {
     const struct kpod *p = pods_find(g->pods, a->ns, a->name);
-    return p && (!a->uid.n || str_eq(p->obj.meta.uid, a->uid)) ? p : NULL;
+    bool same = p && (!a->uid.n || !p->obj.meta.uid.n || str_eq(p->obj.meta.uid, a->uid));
+    return same ? p : NULL;
+}
+
+static bool is_wanted(const struct agent *g, const struct kpod *p)
+{
+    return wanted(g, p) == ENROL_YES && !kpod_terminal(p);
 }
 
 /* A pod the source does not tell of stays as it is: what was captured goes on being so. */
@@ -51,11 +56,10 @@ static void reconsider(struct capture *c)
 {
     struct agent *g = c->agent;
     struct errmsg why = {""};
-    const struct kpod *p = pod_of(g, c->a);
-    if (!p)
+    const struct kpod *p = agent_pod_of(g, c->a);
+    if (!p || c->superseded)
         return;
-    bool want = wanted(g, p) == ENROL_YES && !kpod_terminal(p);
-    if (!want) {
+    if (!is_wanted(g, p)) {
         capture_end(c);
         return;
     }
@@ -144,7 +148,7 @@ static void pass(struct agent *g, struct agent_call *call, const struct kpod *p)
     struct errmsg why = {""};
     struct capture *c = capture_new(g, call->a, call->netns);
     call->netns = -1;
-    snprintf(c->uid, sizeof(c->uid), "%.*s", STR_ARG(p->obj.meta.uid));
+    capture_learn(c, p);
     if (attachment_save(g->o.state, c->a, &why) != RC_OK)
         log_warn(SCOPE, "%s: labels that come later are missed after a restart", why.text);
     agent_answer(call, CNI_OK, false, enrol_text(wanted(g, p)));
@@ -160,14 +164,19 @@ static void enrol(struct agent *g, struct agent_call *call, const struct kpod *p
     }
     struct capture *c = capture_new(g, call->a, call->netns);
     call->netns = -1;
-    if (capture_sibling(c)) { /* another interface of the same pod */
-        if (attachment_save(g->o.state, c->a, &why) != RC_OK)
-            log_warn(SCOPE, "%s", why.text);
+    struct capture *sibling = capture_sibling(c); /* another interface of the same pod */
+    if (sibling && attachment_save(g->o.state, c->a, &why) != RC_OK)
+        log_warn(SCOPE, "%s", why.text);
+    if (sibling && sibling->state == CAPTURE_IN) {
         agent_answer(call, CNI_OK, true, "");
         return;
     }
     list_del(&call->node);
-    list_push_back(&c->calls, &call->node);
+    list_push_back(sibling ? &sibling->calls : &c->calls, &call->node);
+    if (sibling) {
+        capture_announce(sibling);
+        return;
+    }
     code = capture_begin(c, p, &why);
     if (code == CNI_OK)
         return; /* the ztunnel's word will answer */
@@ -198,7 +207,8 @@ static void on_unknown(void *owner)
 static void forget(struct capture *c)
 {
     attachment_remove(c->agent->o.state, c->a->container, c->a->ifname);
-    capture_end(c);
+    if (!capture_hand_over(c))
+        capture_end(c);
     capture_free(c, "the runtime has removed it");
 }
 
@@ -216,7 +226,7 @@ static void on_add(struct agent *g, struct agent_call *call)
         agent_answer(call, CNI_OK, false, enrol_text(ENROL_EXCLUDED));
         return;
     }
-    const struct kpod *p = pod_of(g, a);
+    const struct kpod *p = agent_pod_of(g, a);
     if (p) {
         add_known(g, call, p);
         return;
@@ -235,12 +245,22 @@ static void on_del(struct agent *g, struct agent_call *call, const struct attach
     agent_answer(call, CNI_OK, false, "");
 }
 
+/* Nothing of what should be there is. */
+static bool is_left_out(const struct capture *c)
+{
+    const struct kpod *p = agent_pod_of(c->agent, c->a);
+    return c->state == CAPTURE_OUT && !c->superseded && p && is_wanted(c->agent, p) &&
+           !capture_sibling(c);
+}
+
 static void on_check(struct agent *g, struct agent_call *call, const struct attachment *a)
 {
     struct errmsg why = {""};
     const struct capture *c = capture_find(g, a->container, a->ifname);
     if (!c && !is_excluded(g, a->ns) && a->ns.n) {
         agent_answer(call, CNI_REFUSED, false, "the attachment is not known to the agent");
+    } else if (c && is_left_out(c)) {
+        agent_answer(call, CNI_AGAIN, false, "the pod is enrolled and could not be captured yet");
     } else if (!c || c->state == CAPTURE_OUT) {
         agent_answer(call, CNI_OK, false, "");
     } else if (c->state == CAPTURE_PENDING) {
@@ -310,6 +330,14 @@ static void open_sockets(struct agent *g)
         g->o.on_ready(g->o.owner, why.text);
 }
 
+static void verify_all(struct agent *g)
+{
+    struct capture *c, *next;
+    LIST_FOREACH_SAFE (c, next, &g->captures, node)
+        if (capture_verify(c))
+            reconsider(c); /* what failed before */
+}
+
 static void on_source(void *owner)
 {
     struct agent *g = owner;
@@ -324,23 +352,22 @@ static void on_source(void *owner)
     LIST_FOREACH_SAFE (c, next, &g->captures, node)
         reconsider(c);
     LIST_FOREACH_SAFE (call, next_call, &g->waiting, node) {
-        const struct kpod *p = pod_of(g, call->a);
+        const struct kpod *p = agent_pod_of(g, call->a);
         if (p)
             add_known(g, call, p);
     }
-    if (first)
+    if (first) {
+        verify_all(g);
         g->o.on_ready(g->o.owner, NULL);
+    }
 }
 
 static void on_verify(void *owner)
 {
     struct agent *g = owner;
-    struct capture *c, *next;
     if (g->door) {
         write_away(g); /* a disk that was full */
-        LIST_FOREACH_SAFE (c, next, &g->captures, node)
-            if (capture_verify(c))
-                reconsider(c); /* what failed before */
+        verify_all(g);
     }
     loop_timer_set(&g->verify, g->o.verify_ms);
 }

@@ -33,8 +33,8 @@ bool attachment_container_ok(struct str s)
 
 bool attachment_ifname_ok(struct str s)
 {
-    if (s.n == 0 || s.n > IFNAME_MAX || str_eqz(s, ".") || str_eqz(s, ".."))
-        return false;
+    if (s.n == 0 || s.n > IFNAME_MAX || str_eqz(s, ".") || str_eqz(s, "..") || !str_is_utf8(s))
+        return false; /* what is not UTF-8 would be another name in JSON */
     for (size_t i = 0; i < s.n; i++)
         if ((unsigned char)s.p[i] <= ' ' || s.p[i] == '/' || s.p[i] == ':' || s.p[i] == 0x7f)
             return false;
@@ -207,12 +207,14 @@ void attachment_remove(const char *state, struct str container, struct str ifnam
     unlink(path);
 }
 
-static bool load(const char *path, struct arena *arena, struct strbuf *text, struct attachment *a)
+static enum rc load(const char *path, struct arena *arena, struct strbuf *text,
+                    struct attachment *a)
 {
     struct node *n;
-    return file_read(path, ATTACHMENT_MAX, text, NULL) == RC_OK &&
-           json_parse(arena, strbuf_str(text), &n, NULL) == RC_OK &&
-           attachment_parse(n, a, NULL) == RC_OK;
+    enum rc rc = file_read(path, ATTACHMENT_MAX, text, NULL);
+    if (rc == RC_OK)
+        rc = json_parse(arena, strbuf_str(text), &n, NULL);
+    return rc == RC_OK ? attachment_parse(n, a, NULL) : rc;
 }
 
 void attachment_each(const char *state,
@@ -233,14 +235,15 @@ void attachment_each(const char *state,
         struct attachment a;
         arena_init(&arena, 1 << 20);
         strbuf_init(&text, ATTACHMENT_MAX);
-        bool ok = load(path, &arena, &text, &a);
-        char *own AUTO_FREE = ok ? path_of(state, "", a.container, a.ifname) : NULL;
-        if (ok && strcmp(own, path) == 0) {
+        enum rc rc = load(path, &arena, &text, &a);
+        char *own AUTO_FREE = rc == RC_OK ? path_of(state, "", a.container, a.ifname) : NULL;
+        if (rc == RC_OK && strcmp(own, path) == 0) {
             fn(owner, &a, e->d_name);
-        } else {
-            unlink(path);
-            fn(owner, NULL, e->d_name);
+            continue;
         }
+        if (rc != RC_IO) /* descriptors or the disk may come back; what is nonsense stays so */
+            unlink(path);
+        fn(owner, NULL, e->d_name);
     }
     closedir(d);
 }

@@ -40,7 +40,8 @@ struct attachment *attachment_dup(const struct attachment *a);
 NODISCARD enum rc attachment_save(const char *state, const struct attachment *a,
                                   struct errmsg *ret_msg);
 void attachment_remove(const char *state, struct str container, struct str ifname);
-/* All that are kept; a file that can't be read as one is removed and told as a == NULL. */
+/* All that are kept. A file that is none is removed and told as a == NULL; one that can't be read now is
+ * told so, too, and stays. */
 void attachment_each(const char *state,
                      void (*fn)(void *owner, const struct attachment *a, const char *file),
                      void *owner);

@@ -57,11 +57,11 @@ enum rc away_ask(const char *state, struct str ns, const char *system_ns, enum a
     char *path AUTO_FREE = mem_printf("%s/namespaces", state);
     struct strbuf list AUTO_STRBUF;
     enum away_kind kind = AWAY_ENROLLED;
+    strbuf_init(&list, LIST_MAX);
     if (str_eqz(ns, system_ns)) {
         *ret_kind = AWAY_EXCLUDED;
         return RC_OK;
     }
-    strbuf_init(&list, LIST_MAX);
     enum rc rc = file_read(path, LIST_MAX, &list, ret_msg);
     if (rc != RC_OK)
         return rc;

@@ -15,7 +15,7 @@ static const struct metric_family m_pods = {"mesh_cni_pods", "Attachments of thi
                                             METRIC_GAUGE, false};
 static const struct metric_family m_repairs = {
     "mesh_cni_rule_repairs", "Pods whose rules were not as intended and were written again.",
-    METRIC_COUNTER, true};
+    METRIC_COUNTER, false};
 
 static const char *const states[] = {"out", "pending", "captured"};
 
@@ -57,7 +57,8 @@ struct capture *capture_new(struct agent *g, const struct attachment *a, int net
     c->netns = netns;
     c->rules = (struct rules_opts){.ipv6 = true};
     list_init(&c->calls);
-    snprintf(c->uid, sizeof(c->uid), "%.*s", STR_ARG(a->uid));
+    /* a pod without a uid goes by its sandbox's name */
+    snprintf(c->uid, sizeof(c->uid), "%.*s", STR_ARG(a->uid.n ? a->uid : a->container));
     if (netns >= 0 && netns_id(netns, &id) == RC_OK)
         c->a->id = id;
     if (c->a->netns.n && netns_open(c->a->netns.p, &named) == RC_OK) {
@@ -166,7 +167,7 @@ void capture_each_pod(void *agent, void (*add)(void *arg, const struct zds_reque
             continue;
         if (c->netns < 0 || !c->sa[0])
             r.kind = ZDS_KEEP; /* what the ztunnel has of it is more than we know */
-        add(arg, &r, c->netns);
+        add(arg, &r, r.kind == ZDS_ADD ? c->netns : -1);
     }
 }
 
@@ -195,12 +196,20 @@ static void supersede(struct capture *c)
             zds_server_forget(c->agent->zds, o);
             o->adding = false;
             o->state = CAPTURE_OUT;
+            o->superseded = true;
         }
 }
 
-static void learn(struct capture *c, const struct kpod *p)
+void capture_learn(struct capture *c, const struct kpod *p)
 {
-    snprintf(c->uid, sizeof(c->uid), "%.*s", STR_ARG(p->obj.meta.uid));
+    struct str uid = p->obj.meta.uid;
+    if (attachment_pod_name_ok(uid) && !str_eq(uid, c->a->uid)) {
+        struct attachment a = *c->a, *before = c->a;
+        a.uid = uid;
+        c->a = attachment_dup(&a);
+        mem_free(before);
+        snprintf(c->uid, sizeof(c->uid), "%.*s", STR_ARG(uid));
+    }
     snprintf(c->sa, sizeof(c->sa), "%.*s", STR_ARG(p->service_account));
     c->rules.bypass_inbound = enrol_bypass_inbound(p);
 }
@@ -208,8 +217,9 @@ static void learn(struct capture *c, const struct kpod *p)
 enum cni_code capture_begin(struct capture *c, const struct kpod *p, struct errmsg *msg)
 {
     struct errmsg why = {""};
-    learn(c, p);
+    capture_learn(c, p);
     c->a->passed = false;
+    c->superseded = false;
     if (write_rules(c, &why) != RC_OK) {
         errmsg_set(msg, "rules of the pod: %.300s", why.text);
         return CNI_NETNS;
@@ -240,6 +250,26 @@ void capture_end(struct capture *c)
     log_info(SCOPE, "released: %s", label(c).text);
 }
 
+bool capture_hand_over(struct capture *c)
+{
+    struct capture *o;
+    LIST_FOREACH (o, &c->agent->captures, node) {
+        if (o == c || c->state == CAPTURE_OUT || !same_netns(o, c))
+            continue;
+        o->state = c->state;
+        o->rules = c->rules;
+        memcpy(o->uid, c->uid, sizeof(o->uid));
+        memcpy(o->sa, c->sa, sizeof(o->sa));
+        zds_server_forget(c->agent->zds, c);
+        if (c->adding)
+            capture_announce(o);
+        c->adding = false;
+        c->state = CAPTURE_OUT;
+        return true;
+    }
+    return false;
+}
+
 /* -- what is, against what is intended -- */
 
 /* The runtime removes a sandbox's namespace by its path; ours is only one more reference to it. */
@@ -249,8 +279,9 @@ static bool path_gone(const struct capture *c)
     int fd;
     if (!c->named)
         return false;
-    if (netns_open(c->a->netns.p, &fd) != RC_OK)
-        return true;
+    enum rc rc = netns_open(c->a->netns.p, &fd);
+    if (rc != RC_OK) /* any other failure says nothing about it */
+        return rc == RC_NOT_FOUND || rc == RC_INVALID;
     bool other = netns_id(fd, &id) != RC_OK || id.ino != c->a->id.ino || id.dev != c->a->id.dev;
     close(fd);
     return other;
@@ -269,7 +300,10 @@ bool capture_verify(struct capture *c)
     }
     if (c->state == CAPTURE_OUT || c->netns < 0)
         return true;
-    if (rules_check(c->netns, &c->rules, &why) != RC_OK) {
+    enum rc rc = rules_check(c->netns, &c->rules, &why);
+    if (rc != RC_OK && rc != RC_INVALID) {
+        log_error(SCOPE, "rules of %s can't be compared: %s", label(c).text, why.text);
+    } else if (rc != RC_OK) {
         log_warn(SCOPE, "rules of %s were not as intended: %s", label(c).text, why.text);
         if (rules_apply(c->netns, &c->rules, &why) == RC_OK)
             metric_add(metric_series(&m_repairs, STR("")), 1);
@@ -283,18 +317,23 @@ bool capture_verify(struct capture *c)
 
 /* -- after a restart -- */
 
-/* Opens the namespace if its path still leads to it; -1 else. */
-static int reopen(const struct attachment *a)
+/* Opens the namespace. RC_NOT_FOUND: its path does not lead to it any more. */
+static enum rc reopen(const struct attachment *a, int *ret)
 {
-    struct attachment *own AUTO_FREE = attachment_dup(a); /* texts end in NUL */
+    char *path AUTO_FREE = str_dup(a->netns);
     struct netns_id id;
     int fd;
-    if (!a->netns.n || netns_open(own->netns.p, &fd) != RC_OK)
-        return -1;
-    if (netns_id(fd, &id) == RC_OK && (!a->id.ino || (id.ino == a->id.ino && id.dev == a->id.dev)))
-        return fd;
-    close(fd);
-    return -1;
+    enum rc rc = a->netns.n ? netns_open(path, &fd) : RC_NOT_FOUND;
+    if (rc != RC_OK)
+        return rc == RC_INVALID ? RC_NOT_FOUND : rc;
+    rc = netns_id(fd, &id);
+    if (rc == RC_OK && a->id.ino && (id.ino != a->id.ino || id.dev != a->id.dev))
+        rc = RC_NOT_FOUND;
+    if (rc == RC_OK)
+        *ret = fd;
+    else
+        close(fd);
+    return rc;
 }
 
 /* Only the kernel knows whether a pod was captured. */
@@ -302,21 +341,24 @@ static void load_one(void *owner, const struct attachment *a, const char *file)
 {
     struct agent *g = owner;
     if (!a) {
-        log_warn(SCOPE, "%s/pods/%s was not readable as an attachment and is removed", g->o.state,
-                 file);
+        log_warn(SCOPE, "%s/pods/%s can not be read as an attachment", g->o.state, file);
         return;
     }
-    int netns = reopen(a);
-    if (netns < 0) {
+    int netns = -1;
+    enum rc rc = reopen(a, &netns);
+    if (rc == RC_NOT_FOUND) {
         log_info(SCOPE, "%.*s/%.*s went while no agent ran", STR_ARG(a->ns), STR_ARG(a->name));
         attachment_remove(g->o.state, a->container, a->ifname);
         return;
     }
     struct capture *c = capture_new(g, a, netns);
-    const struct kpod *p = pods_find(g->pods, a->ns, a->name);
-    if (p && (!c->uid[0] || str_eqz(p->obj.meta.uid, c->uid)))
-        learn(c, p);
-    if (!a->passed && !capture_sibling(c) && rules_present(netns))
+    const struct kpod *p = agent_pod_of(g, a);
+    if (p)
+        capture_learn(c, p);
+    if (rc != RC_OK)
+        log_error(SCOPE, "the network namespace of %s can't be opened: %s", label(c).text,
+                  rc_text(rc));
+    if (!a->passed && !capture_sibling(c) && (netns < 0 || rules_present(netns)))
         c->state = CAPTURE_PENDING; /* agent.c looks what the source wants */
 }
 

@@ -239,9 +239,9 @@ static int gc(struct run *r, struct arena *arena)
     struct strbuf valid AUTO_STRBUF;
     struct wire_answer a;
     struct errmsg why = {""};
+    strbuf_init(&valid, WIRE_PACKET_MAX);
     if (!r->in.has_valid)
         return 0;
-    strbuf_init(&valid, WIRE_PACKET_MAX);
     strbuf_addc(&valid, '[');
     NODE_FOREACH (v, r->in.valid) {
         struct str c = node_str(node_get(v, "containerID")), i = node_str(node_get(v, "ifname"));

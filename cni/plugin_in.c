@@ -306,7 +306,12 @@ bool plugin_in_parse(struct arena *arena, const struct plugin_env *env, struct s
     if (!parse_conf(arena, input, ret, err, &conf, &version) || !parse_env(env, ret, err) ||
         !check_version(ret, version, err) || !parse_prev(ret, node_get(conf, "prevResult"), err))
         return false;
-    if (ret->has_prev)
+    if (ret->has_prev) {
         ret->prev = plugin_raw_member(input, "prevResult");
+        if (!ret->prev.p) {
+            plugin_fail(err, CNI_DECODE, "prevResult: its name is written with escapes");
+            return false;
+        }
+    }
     return ret->verb != PLUGIN_GC || parse_valid(ret, conf, err);
 }

@@ -1,5 +1,6 @@
 #include "cni/rules.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <stdlib.h>
@@ -125,14 +126,15 @@ static struct routing routing_of(bool v6)
     return r;
 }
 
-/* Does the namespace have IPv6 at all? A socket tells; no file is read. */
+/* Does the namespace have IPv6 at all? A socket tells; no file is read. Without descriptors: perhaps. */
 static bool has_ipv6(int netns)
 {
     int fd = netns_socket(netns, AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
-        return false;
+        return errno != EAFNOSUPPORT;
     struct sockaddr_in6 lo = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
-    bool ok = bind(fd, (struct sockaddr *)&lo, sizeof(lo)) == 0; /* disable_ipv6 takes ::1 away */
+    /* disable_ipv6 takes ::1 away */
+    bool ok = bind(fd, (struct sockaddr *)&lo, sizeof(lo)) == 0 || errno != EADDRNOTAVAIL;
     close(fd);
     return ok;
 }
