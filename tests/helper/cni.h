@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -132,6 +133,7 @@ static inline const char *cni_program(void)
 static inline void cni_exec(const struct cni_node *n, const char *const argv[], int in, int out,
                             int err)
 {
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* not longer than a test that crashes */
     if (netns_enter(n->ns) == RC_OK && dup2(in, 0) == 0 && dup2(out, 1) == 1 && dup2(err, 2) == 2)
         execv(cni_program(), (char *const *)(uintptr_t)argv);
     _exit(127);
@@ -420,7 +422,9 @@ static inline unsigned cni_result(struct cni_run *run)
     return (unsigned)code;
 }
 
-static inline unsigned cni_do(struct cni_node *n, const struct cni_call *c)
+/* Never inlined: sanitizers would make its frame part of every test's. */
+__attribute__((noinline, unused)) static unsigned cni_do(struct cni_node *n,
+                                                         const struct cni_call *c)
 {
     struct cni_run run;
     cni_start(n, c, &run);
