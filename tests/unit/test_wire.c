@@ -1,4 +1,5 @@
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <sys/socket.h>
@@ -220,10 +221,18 @@ static void gone(int fd)
     ck_assert_int_eq(rmdir(path), 0);
 }
 
+static int next_guest(int l)
+{
+    struct pollfd p = {.fd = l, .events = POLLIN};
+    if (poll(&p, 1, 10000) != 1)
+        abort();
+    return accept(l, NULL, NULL);
+}
+
 static void *answer_one(void *arg)
 {
     struct strbuf b AUTO_STRBUF;
-    int fd = -1, c = accept(*(int *)arg, NULL, NULL);
+    int fd = -1, c = next_guest(*(int *)arg);
     strbuf_init(&b, WIRE_PACKET_MAX);
     while (wire_recv(c, WIRE_PACKET_MAX, &b, &fd) == RC_AGAIN)
         ;
@@ -253,7 +262,7 @@ END_TEST
 
 static void *hang_up(void *arg)
 {
-    close(accept(*(int *)arg, NULL, NULL));
+    close(next_guest(*(int *)arg));
     return NULL;
 }
 
