@@ -52,8 +52,9 @@ struct ads_sub { /* what a client wants of a type */
     size_t n_skip;
     char **removed; /* names that the client has and we have not */
     size_t n_removed, cap_removed;
-    uint64_t nonce, acked_nonce; /* of the last response, of the last answer to one */
-    uint64_t sent, acked, nacked;
+    uint64_t nonce, acked_nonce;           /* of the last response, of the last answer to one */
+    uint64_t sent, acked, nacked;          /* responses */
+    uint64_t sent_resources, sent_removed; /* in them */
     char error[256];
 };
 

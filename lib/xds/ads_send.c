@@ -97,6 +97,7 @@ static void out_begin(struct ads_stream *st, size_t t)
     out->type = t;
     sub->answered = true;
     sub->sent++;
+    sub->sent_resources += out->n;
 }
 
 /* -- what is owed -- */
@@ -121,6 +122,7 @@ static void gather_resource(struct gather *g, struct resource *r)
 static void gather_removed(struct gather *g, struct str name)
 {
     pb_put_str(&g->st->out.tail, 6, name);
+    g->sub->sent_removed++;
 }
 
 /* First answers of names that were asked for. */

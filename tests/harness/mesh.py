@@ -249,6 +249,7 @@ class Mesh:
         for p in [*self.apps, *self.ztunnels.values(), *self.agents.values(), self.controller]:
             if p and p.alive():
                 p.kill()
+        self.net.close()
 
 
 def as_list(value):

@@ -72,6 +72,14 @@ class Network:
         return ip
 
 
+    def close(self):
+        for i, _ in self.nodes.values():  # a namespace goes in its own time, with its devices
+            sh("ip", "link", "del", f"link-{i}")
+        for name in [*self.pods, *self.nodes]:
+            sh("ip", "netns", "del", name, check=False)
+        sh("ip", "link", "del", "br0")
+
+
 class entered:
     """The calling thread is inside a namespace for the length of a with block."""
 
