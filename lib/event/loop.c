@@ -70,10 +70,12 @@ static void on_wake(void *owner, unsigned ready)
     (void)ready;
     struct loop *l = owner;
     uint64_t n;
-    /* the flag first: who posts after this read wakes again */
-    atomic_store(&l->woken, false);
+    /* The flag last. A wake-up between an early store and the read would be swallowed with the flag
+     * left set, and nobody would ever wake the loop again. Who still finds the flag set has posted
+     * before this store, and the inbox is looked at after it. */
     while (read(l->wake_fd, &n, sizeof(n)) > 0)
         ;
+    atomic_store(&l->woken, false);
 }
 
 struct loop *loop_new(void)

@@ -176,15 +176,16 @@ void ads_server_dump(const struct ads_server *s, struct strbuf *out)
             const struct ads_sub *sub = &st->sub[t];
             if (!sub->on)
                 continue;
-            strbuf_printf(
-                out,
-                "%s{\"type\":\"%s\",\"wildcard\":%s,\"names\":%zu,\"behind\":%s,\"sent\":%llu,"
-                "\"resources\":%llu,\"removed\":%llu,\"acked\":%llu,\"nacked\":%llu,\"error\":\"",
-                comma, s->sets[t].type.url, sub->wildcard ? "true" : "false", sub->names.len,
-                sub->seq < s->seq || (st->out.on && st->out.type == t) ? "true" : "false",
-                (unsigned long long)sub->sent, (unsigned long long)sub->sent_resources,
-                (unsigned long long)sub->sent_removed, (unsigned long long)sub->acked,
-                (unsigned long long)sub->nacked);
+            strbuf_printf(out,
+                          "%s{\"type\":\"%s\",\"wildcard\":%s,\"names\":%zu,\"behind\":%s,"
+                          "\"resources\":%llu,\"removed\":%llu,\"sent\":%llu,\"acked\":%llu,"
+                          "\"nacked\":%llu,\"error\":\"",
+                          comma, s->sets[t].type.url, sub->wildcard ? "true" : "false",
+                          sub->names.len,
+                          sub->seq < s->seq || (st->out.on && st->out.type == t) ? "true" : "false",
+                          (unsigned long long)sub->sent_resources,
+                          (unsigned long long)sub->sent_removed, (unsigned long long)sub->sent,
+                          (unsigned long long)sub->acked, (unsigned long long)sub->nacked);
             strbuf_add_json(out, str_of(sub->error));
             strbuf_addz(out, "\"}");
             comma = ",";

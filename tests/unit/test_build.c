@@ -40,10 +40,10 @@ static const char *text_of(struct resource *r, const ProtobufCMessageDescriptor 
     ProtobufCMessage *msg;
     struct errmsg e;
     bool unknown = true;
-    if (!r)
-        return "none";
     arena_init(&a, 8u << 20);
     strbuf_init(&b, sizeof(text) - 1);
+    if (!r)
+        return "none";
     ck_assert_msg(pb_check(d, r->bytes, 100000, &unknown, &e) == RC_OK, "%s", e.text);
     ck_assert(!unknown);
     ck_assert_rc(pb_unpack(d, &a, r->bytes, &msg, &e), RC_OK);
