@@ -17,6 +17,8 @@ static enum rc on_resource(void *owner, const struct ads_resource *r, struct err
     strbuf_printf(&p->log, " +%.*s", STR_ARG(r->name));
     p->resources++;
     p->bytes += r->bytes.n;
+    if (p->on_change)
+        p->on_change(r->type_url, r->name, r->version);
     return RC_OK;
 }
 
@@ -40,8 +42,11 @@ static void on_part(void *owner, const void *part, size_t n, size_t at, size_t t
     p->largest = MAX(p->largest, total);
     if (p->log.n == 0 || p->log.p[p->log.n - 1] == '\n')
         strbuf_addc(&p->log, '<');
-    for (size_t i = 0; i < p->in.n_removed; i++)
+    for (size_t i = 0; i < p->in.n_removed; i++) {
         strbuf_printf(&p->log, " -%s", p->in.removed[i]);
+        if (p->on_change)
+            p->on_change(str_of(p->in.type_url), str_of(p->in.removed[i]), STR(""));
+    }
     strbuf_printf(&p->log, "> %s\n", p->in.type_url ? strrchr(p->in.type_url, '.') + 1 : "?");
     snprintf(p->nonce, sizeof(p->nonce), "%s", p->in.nonce ? p->in.nonce : "");
     if (p->ack)

@@ -14,6 +14,8 @@ struct ads_peer {
     struct grpc_call *call;
     struct ads_response in;
     bool ack; /* acknowledge each response */
+    /* May be NULL; version is empty when the name was removed. */
+    void (*on_change)(struct str url, struct str name, struct str version);
     /* "<Address +a -b>", in the order of coming; versions and bytes left out */
     struct strbuf log;
     size_t responses, resources, bytes, largest; /* largest message */
