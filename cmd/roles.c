@@ -3,12 +3,7 @@
 #include <stdio.h>
 
 const struct role *const roles[] = {
-    &role_controller,
-    &role_ztunnel,
-    &role_cni_agent,
-    &role_cni,
-    &role_demo,
-    NULL,
+    &role_controller, &role_ztunnel, &role_cni_agent, &role_cni, &role_demo, NULL,
 };
 
 const struct role *role_find(struct str name)
