@@ -107,11 +107,11 @@ void endpoints_add(struct endpoints *e, struct workload *w)
 
 static uint32_t position(const struct endpoints *e, unsigned g, const struct workload *w)
 {
-    for (uint32_t i = group_start(e, g); i < e->end[g]; i++)
-        if (e->w[i] == w)
-            return i;
-    MUST(!"a workload is among the endpoints of its services");
-    return 0;
+    uint32_t i = group_start(e, g);
+    while (i < e->end[g] && e->w[i] != w)
+        i++;
+    MUST(i < e->end[g]); /* a workload is among the endpoints of its services */
+    return i;
 }
 
 void endpoints_del(struct endpoints *e, const struct workload *w)
