@@ -50,9 +50,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     enum rc rc = apply_authorization(a, str_of(key), bytes, &e);
     MUST(rc == RC_OK || e.text[0]);
     MUST(z || rc != RC_OK);
-    struct strbuf policies;
-    strbuf_init(&policies, 1 << 16);
-    strbuf_addz(&policies, key);
     /* a workload it applies to, whatever its scope: a name with a comma or a slash more can't be listed */
     bool listed = strchr(key, ',') == NULL && strlen(key) <= 2000;
     struct wl_spec spec = {.uid = "u",
@@ -70,7 +67,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
             MUST(authz_check(st, w, &c, &r) != RC_OK);
         snapshot_unref(&st->base);
     }
-    strbuf_fini(&policies);
     mem_free(key);
     apply_free(a);
     arena_fini(&mem);
