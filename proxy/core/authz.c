@@ -113,7 +113,7 @@ static enum rc consider(struct check *c, const struct policy *p)
             name_key(c->result->dry_run, p->key);
     } else if (p->deny) {
         if (rule >= 0)
-            return decide(c, RC_DENIED, p->key, rule, "a DENY policy matches");
+            return decide(c, RC_DENIED, p->key, rule, "explicitly denied");
     } else if (!p->dry_run && (!c->allow || (rule >= 0 && c->allow_rule < 0))) {
         c->allow = p;
         c->allow_rule = rule;

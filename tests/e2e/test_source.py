@@ -1,9 +1,10 @@
 """The folder: what is wrong in it is told, and the last good state stays."""
+import json
 import os
 
 from harness import apps
-from harness.mesh import http_get
-from harness.proc import wait_until
+from harness.mesh import BINARY, ROOT, http_get
+from harness.proc import Process, wait_until
 
 GOOD = ("apiVersion: v1\nkind: Service\nmetadata: {name: other, namespace: shop}\nspec:\n  clusterIP: 10.96.0.77\n"
         "  clusterIPs: [10.96.0.77]\n  ports: [{name: p, port: 80, targetPort: 8080}]\n  selector: {app: web}\n")
@@ -66,3 +67,17 @@ def test_the_authority_is_kept_to_itself(shop):
         assert os.stat(folder).st_mode & 0o077 == 0
         for f in files:
             assert os.stat(os.path.join(folder, f)).st_mode & 0o077 == 0
+
+
+def test_the_examples_are_good(tmp_path):
+    """manifests/examples: every document is in force, every policy accepted."""
+    c = Process("examples", [BINARY, "controller", "--source", ROOT / "manifests/examples", "--state", tmp_path / "state", "--listen-grpc",
+                             "127.0.0.1:25012", "--readiness", "127.0.0.1:28080", "--admin", "127.0.0.1:29876", "--metrics", ""],
+                log=tmp_path / "log")
+    try:
+        wait_until(lambda: http_get("http://127.0.0.1:28080/ready")[0] == 200 or not c.alive(), c.log)
+        status = json.loads(http_get("http://127.0.0.1:29876/debug/statusz")[1])
+        assert status["problems"] == [] and status["addresses"] == 3
+        assert {x["name"]: x["status"] for x in status["conditions"]} == {"strict": "True", "web-callers": "True"}
+    finally:
+        c.kill()
