@@ -78,7 +78,8 @@ static void io_tcp_close(struct io *io, enum rc why)
 {
     struct io_tcp *t = io_tcp_of(io);
     if (t->fd >= 0) {
-        if (!orderly(why)) /* one that is connecting may be established already, for the other side */
+        if (!orderly(
+                why)) /* one that is connecting may be established already, for the other side */
             sock_reset_on_close(t->fd);
         loop_fd_forget(&t->watch);
         close(t->fd);
