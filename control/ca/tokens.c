@@ -22,6 +22,8 @@ struct token {
     char *path; /* below the folder: "node/NODE", "workload/NS/SA" */
     struct caller caller;
     char secret[TOKEN_HEX];
+    uint64_t ino; /* of the file when it was written or read */
+    int64_t ctime_ns;
     bool wanted;
     bool on_disk; /* written by us or found there */
     bool revoked; /* found changed: nobody is authenticated by secret[] any more */
@@ -112,6 +114,26 @@ static enum rc read_secret(const struct tokens *t, const char *path, char secret
     return rc;
 }
 
+/* Somebody meant it: anything else may be a lack of descriptors, or a disk's bad moment. */
+static bool is_content(enum rc rc)
+{
+    return rc == RC_OK || rc == RC_NOT_FOUND || rc == RC_INVALID || rc == RC_LIMIT;
+}
+
+/* Other than when it was written or read? From now on it is not. */
+static bool file_moved(const struct tokens *t, struct token *k)
+{
+    char *full AUTO_FREE = mem_printf("%s/%s", t->folder, k->path);
+    struct stat st = {0};
+    if (stat(full, &st) != 0 && errno != ENOENT && errno != ENOTDIR)
+        return false;
+    int64_t ctime_ns = (int64_t)st.st_ctim.tv_sec * 1000000000 + st.st_ctim.tv_nsec;
+    bool moved = st.st_ino != k->ino || ctime_ns != k->ctime_ns;
+    k->ino = st.st_ino;
+    k->ctime_ns = ctime_ns;
+    return moved;
+}
+
 static enum rc make_folder(const char *path, struct errmsg *ret_msg)
 {
     if (mkdir(path, 0700) == 0 || errno == EEXIST)
@@ -131,6 +153,7 @@ static enum rc write_token(const struct tokens *t, struct token *k, struct errms
     }
     enum rc rc = file_replace(full, 0600, (struct str){k->secret, TOKEN_HEX}, ret_msg);
     k->on_disk = rc == RC_OK;
+    (void)file_moved(t, k);
     return rc;
 }
 
@@ -270,14 +293,18 @@ void tokens_want_workload(struct tokens *t, struct str ns, struct str sa)
 static void replace_secret(struct tokens *t, struct token *k)
 {
     char secret[TOKEN_HEX];
-    k->on_disk = read_secret(t, k->path, secret) == RC_OK;
+    (void)file_moved(t, k); /* before it is read: a change after that is seen next time */
+    enum rc rc = read_secret(t, k->path, secret);
+    k->revoked = !is_content(rc);
+    if (k->revoked)
+        return;
+    k->on_disk = rc == RC_OK;
     if (!k->on_disk)
         random_secret(secret);
     htab_del(&t->by_secret, &k->by_secret);
     memcpy(k->secret, secret, TOKEN_HEX);
     explicit_bzero(secret, sizeof(secret));
     htab_insert(&t->by_secret, &k->by_secret, hash_bytes(k->secret, TOKEN_HEX));
-    k->revoked = false;
 }
 
 enum rc tokens_commit(struct tokens *t, struct errmsg *ret_msg)
@@ -291,7 +318,7 @@ enum rc tokens_commit(struct tokens *t, struct errmsg *ret_msg)
             token_free(t, k);
             continue;
         }
-        if (k->revoked)
+        if (k->on_disk && (k->revoked || file_moved(t, k)))
             replace_secret(t, k);
         if (!k->on_disk) {
             enum rc rc = write_token(t, k, first == RC_OK ? ret_msg : NULL);
@@ -324,7 +351,7 @@ enum rc tokens_authenticate(struct tokens *t, struct str authorization, struct c
     bool same = rc == RC_OK && CRYPTO_memcmp(now, secret.p, TOKEN_HEX) == 0;
     explicit_bzero(now, sizeof(now));
     if (!same) {
-        k->revoked = k->revoked || rc == RC_OK || rc == RC_NOT_FOUND || rc == RC_INVALID;
+        k->revoked = k->revoked || is_content(rc);
         errmsg_set(ret_msg, "the token file of %s was removed, changed or can't be read", k->path);
         return RC_UNAUTHENTICATED;
     }

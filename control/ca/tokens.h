@@ -2,9 +2,10 @@
  *
  * FOLDER/tokens/node/NODE may obtain the identities of that node's workloads,
  * FOLDER/tokens/workload/NS/SA that identity only. Each file (0600, folders 0700) holds 64 hex digits,
- * 256 random bits, and nothing else (Istio's ztunnel sends a file as it is). Made for what the source names, removed with it. The file is the
- * truth: one that is removed or changed no longer authenticates anybody, and after the next
- * tokens_commit() there is a new one. A file that is there beforehand is adopted. Thread: main. */
+ * 256 random bits, and nothing else (Istio's ztunnel sends a file as it is). Made for what the source
+ * names, removed with it. The file is the truth: one that is removed or changed no longer authenticates
+ * anybody; the next tokens_commit() makes a new one, or takes what stands in the changed one. A file
+ * that is there beforehand is adopted. Thread: main. */
 #pragma once
 
 #include <stdbool.h>

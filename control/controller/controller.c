@@ -14,7 +14,7 @@
 #define SCOPE           "controller"
 #define QUIET_MS        10
 #define MAX_WAIT_MS     100
-#define TOKENS_RETRY_MS 5000
+#define TOKENS_CHECK_MS 5000
 #define DRAIN_POLL_MS   20
 
 static const struct metric_family m_rejects = {
@@ -31,7 +31,7 @@ struct controller {
     struct push *push;
     struct src_kdir *source;
     struct server *server;
-    struct loop_timer tokens_retry, drain_poll;
+    struct loop_timer tokens_check, drain_poll;
     uint64_t roster; /* for which the tokens were made */
     bool have_tokens, told_ready;
     int64_t drain_until_ms;
@@ -51,25 +51,29 @@ static void want_account(void *arg, const struct mobject *o)
     tokens_want_workload(arg, o->obj->meta.ns, o->obj->meta.name);
 }
 
-static void settle_tokens(struct controller *c)
+static void write_tokens(struct controller *c)
 {
     struct errmsg why = {""};
-    if (c->have_tokens && c->roster == model_roster(c->model))
-        return;
     c->roster = model_roster(c->model);
     tokens_begin(c->tokens);
     model_each_node(c->model, want_node, c->tokens);
     model_each(c->model, KOBJ_SERVICE_ACCOUNT, want_account, c->tokens);
     c->have_tokens = tokens_commit(c->tokens, &why) == RC_OK;
-    if (c->have_tokens)
-        return;
-    log_error(SCOPE, "tokens: %s; tried again in %d s", why.text, TOKENS_RETRY_MS / 1000);
-    loop_timer_set(&c->tokens_retry, TOKENS_RETRY_MS);
+    if (!c->have_tokens)
+        log_error(SCOPE, "tokens: %s; tried again in %d s", why.text, TOKENS_CHECK_MS / 1000);
+    loop_timer_set(&c->tokens_check, TOKENS_CHECK_MS);
 }
 
-static void retry_tokens(void *owner)
+static void settle_tokens(struct controller *c)
 {
-    settle_tokens(owner);
+    if (!c->have_tokens || c->roster != model_roster(c->model))
+        write_tokens(c);
+}
+
+/* Files that somebody removed or changed, or that could not be written. */
+static void check_tokens(void *owner)
+{
+    write_tokens(owner);
 }
 
 /* -- between the parts -- */
@@ -188,7 +192,7 @@ enum rc controller_new(struct loop *l, const struct controller_opts *o, struct c
     struct controller *c = mem_new(struct controller);
     c->loop = l;
     c->o = *o;
-    loop_timer_init(&c->tokens_retry, l, retry_tokens, c);
+    loop_timer_init(&c->tokens_check, l, check_tokens, c);
     enum rc rc = open_authority(c, msg);
     if (rc == RC_OK) {
         connect_parts(c);
@@ -211,7 +215,7 @@ void controller_free(struct controller *c)
 {
     if (!c)
         return;
-    loop_timer_clear(&c->tokens_retry);
+    loop_timer_clear(&c->tokens_check);
     loop_timer_clear(&c->drain_poll);
     src_kdir_free(c->source);
     push_free(c->push);

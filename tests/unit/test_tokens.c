@@ -167,6 +167,37 @@ START_TEST(the_file_is_the_truth)
 }
 END_TEST
 
+/* As a node does that reads the file anew for each call: the old secret is never seen again. */
+START_TEST(changes_are_noticed_without_a_call)
+{
+    struct caller c;
+    char first[300];
+    sync_two();
+    struct str h = header("node/node-1");
+    memcpy(first, h.p, h.n);
+    struct str was = {first, h.n};
+    sync_two();
+    ck_assert(str_eq(header("node/node-1"), was)); /* nothing changed */
+    unlink(at("node/node-1"));
+    sync_two();
+    h = header("node/node-1");
+    ck_assert(!str_eq(h, was));
+    ck_assert_rc(tokens_authenticate(t, h, &c, NULL), RC_OK);
+    ck_assert_rc(tokens_authenticate(t, was, &c, NULL), RC_UNAUTHENTICATED);
+    struct str mine = STR("fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210\n");
+    ck_assert_rc(file_replace(at("node/node-1"), 0600, mine, NULL), RC_OK);
+    ck_assert_rc(tokens_authenticate(t, header("node/node-1"), &c, NULL), RC_UNAUTHENTICATED);
+    sync_two();
+    ck_assert_rc(tokens_authenticate(t, header("node/node-1"), &c, NULL), RC_OK);
+    ck_assert(str_eqz(c.node, "node-1"));
+    char *junk AUTO_FREE = mem_alloc(5000);
+    memset(junk, 'a', 5000);
+    ck_assert_rc(file_replace(at("node/node-1"), 0600, (struct str){junk, 5000}, NULL), RC_OK);
+    sync_two();
+    ck_assert_rc(tokens_authenticate(t, header("node/node-1"), &c, NULL), RC_OK);
+}
+END_TEST
+
 START_TEST(names_that_are_no_files)
 {
     char longest[300];
@@ -233,4 +264,5 @@ END_TEST
 
 TEST_MAIN_FIXTURE("tokens", setup, teardown, made_and_recognised, strangers_are_refused,
                   kept_over_a_restart, gone_with_its_node, the_file_is_the_truth,
-                  names_that_are_no_files, full_disk_then_room, garbage_in_the_folder)
+                  changes_are_noticed_without_a_call, names_that_are_no_files, full_disk_then_room,
+                  garbage_in_the_folder)
