@@ -180,7 +180,7 @@ static void on_half_close(void *owner)
 static const struct grpc_ops call_ops = {
     .on_part = on_part, .on_half_close = on_half_close, .on_done = on_done};
 
-void ca_service_request(struct ca_service *s, struct h2_stream *stream, const struct h2_headers *hs,
+bool ca_service_request(struct ca_service *s, struct h2_stream *stream, const struct h2_headers *hs,
                         const struct addr *peer)
 {
     struct caller who;
@@ -193,13 +193,13 @@ void ca_service_request(struct ca_service *s, struct h2_stream *stream, const st
         count(&m_csr);
         count_refusal(CSR_AUTHENTICATION);
         grpc_refuse(stream, GRPC_UNAUTHENTICATED, CSR_NOT_AUTHORIZED);
-        return;
+        return false;
     }
     struct ca_call *c = mem_new(struct ca_call);
     c->grpc = grpc_accept(stream, hs, CA_REQUEST_MAX, &call_ops, c);
     if (!c->grpc) {
         mem_free(c);
-        return;
+        return true;
     }
     c->service = s;
     c->node_name = str_dup(who.node);
@@ -210,6 +210,7 @@ void ca_service_request(struct ca_service *s, struct h2_stream *stream, const st
     memcpy(c->peer, from, sizeof(c->peer));
     strbuf_init(&c->request, CA_REQUEST_MAX);
     list_push_back(&s->calls, &c->node);
+    return true;
 }
 
 /* -- the service -- */

@@ -17,6 +17,6 @@ struct ca_service *ca_service_new(const struct ca_service_opts *o);
 void ca_service_free(struct ca_service *s);
 
 /* A request for CA_PATH (lib/ca/ca_msg.h), from on_request of the session: authenticates the caller by
- * its token, then answers in its own time. peer: for the log. */
-void ca_service_request(struct ca_service *s, struct h2_stream *stream, const struct h2_headers *hs,
+ * its token, then answers in its own time. peer: for the log. False: the caller is not authenticated. */
+bool ca_service_request(struct ca_service *s, struct h2_stream *stream, const struct h2_headers *hs,
                         const struct addr *peer);

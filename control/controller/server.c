@@ -16,6 +16,9 @@
 
 static const struct metric_family m_connections = {
     "mesh_controller_connections", "Connections to port 15012.", METRIC_GAUGE, false};
+static const struct metric_family m_evicted = {
+    "mesh_controller_connections_evicted",
+    "Connections closed to make room before they had shown a token.", METRIC_COUNTER, false};
 
 struct session {
     struct list node;
@@ -23,6 +26,7 @@ struct session {
     struct h2_session *h2;
     struct loop_timer idle;
     struct addr peer;
+    bool stranger; /* no call of it has been authenticated yet */
 };
 
 struct server {
@@ -31,13 +35,49 @@ struct server {
     int fd;
     struct loop_fd watch;
     struct loop_timer retry;
-    struct list sessions;
-    size_t n;
+    struct list sessions, strangers; /* these in the order of coming */
+    size_t n, n_strangers;
 };
+
+/* -- strangers -- */
+
+static void not_strange(struct session *x)
+{
+    if (!x->stranger)
+        return;
+    x->stranger = false;
+    x->server->n_strangers--;
+    list_del(&x->node);
+    list_push_back(&x->server->sessions, &x->node);
+}
+
+/* Whoever has a token shows it within milliseconds: who waits longest is the least loss, first of all
+ * among many of one address. */
+static void make_room(struct server *s, const struct addr *peer)
+{
+    struct session *x, *oldest = NULL;
+    size_t same = 0;
+    LIST_FOREACH (x, &s->strangers, node)
+        if (addr_eq_ip(&x->peer, peer) && same++ == 0)
+            oldest = x;
+    if (same < SERVER_STRANGERS_OF_IP)
+        oldest = s->n_strangers < SERVER_STRANGERS_MAX
+                     ? NULL
+                     : LIST_FIRST(&s->strangers, struct session, node);
+    if (!oldest)
+        return;
+    char ip[ADDR_TEXT];
+    addr_format_ip(&oldest->peer, ip);
+    log_warn(SCOPE, "too many connections without a token: the oldest of %s is closed", ip);
+    metric_add(metric_series(&m_evicted, STR("")), 1);
+    not_strange(oldest);
+    h2_session_close(oldest->h2, RC_LIMIT);
+}
 
 /* -- calls -- */
 
-static void on_xds(struct session *x, struct h2_stream *st, const struct h2_headers *hs)
+/* True when the caller showed a token. */
+static bool on_xds(struct session *x, struct h2_stream *st, const struct h2_headers *hs)
 {
     struct caller who;
     struct errmsg why = {""};
@@ -47,7 +87,7 @@ static void on_xds(struct session *x, struct h2_stream *st, const struct h2_head
         RC_OK) {
         log_warn(SCOPE, "ADS for %s refused: %s", ip, why.text);
         grpc_refuse(st, GRPC_UNAUTHENTICATED, "request authenticate failure");
-        return;
+        return false;
     }
     if (who.kind == CALLER_NODE)
         snprintf(peer, sizeof(peer), "node %.*s at %s", STR_ARG(who.node), ip);
@@ -55,19 +95,23 @@ static void on_xds(struct session *x, struct h2_stream *st, const struct h2_head
         snprintf(peer, sizeof(peer), "workload %.*s/%.*s at %s", STR_ARG(who.ns), STR_ARG(who.sa),
                  ip);
     ads_server_accept(x->server->o.ads, st, hs, str_of(peer));
+    return true;
 }
 
 static void on_request(void *owner, struct h2_stream *st, const struct h2_headers *hs)
 {
     struct session *x = owner;
     struct str path = h2_header_get(hs, ":path");
+    bool authenticated = false;
     loop_timer_clear(&x->idle);
     if (str_eqz(path, XDS_DELTA_PATH))
-        on_xds(x, st, hs);
+        authenticated = on_xds(x, st, hs);
     else if (str_eqz(path, CA_PATH))
-        ca_service_request(x->server->o.ca_service, st, hs, &x->peer);
+        authenticated = ca_service_request(x->server->o.ca_service, st, hs, &x->peer);
     else
         grpc_refuse(st, GRPC_UNIMPLEMENTED, "there is no such method");
+    if (authenticated)
+        not_strange(x);
     if (h2_session_streams(x->h2) == 0) /* refused at once */
         loop_timer_set(&x->idle, SERVER_IDLE_MS);
 }
@@ -93,6 +137,7 @@ static void on_close(void *owner, enum rc why)
         log_debug(SCOPE, "connection of %s: %s %s", ip, rc_text(why),
                   mtls_error(h2_session_io(x->h2)));
     loop_timer_clear(&x->idle);
+    not_strange(x);
     list_del(&x->node);
     metric_set(metric_series(&m_connections, STR("")), (int64_t)--x->server->n);
     mem_free(x);
@@ -122,11 +167,14 @@ static void session_new(struct server *s, int fd, const struct addr *peer)
                          .max_frame = 16384,
                          .max_streams = 200,
                          .ping_ms = 30000};
+    make_room(s, peer);
     x->server = s;
     x->peer = *peer;
+    x->stranger = true;
     loop_timer_init(&x->idle, s->loop, on_idle_too_long, x);
     loop_timer_set(&x->idle, SERVER_IDLE_MS);
-    list_push_back(&s->sessions, &x->node);
+    list_push_back(&s->strangers, &x->node);
+    s->n_strangers++;
     metric_set(metric_series(&m_connections, STR("")), (int64_t)++s->n);
     x->h2 = h2_session_new(s->loop, mtls_start(s->loop, ctx, tcp, &mo), &ho, &ops, x);
 }
@@ -179,6 +227,7 @@ enum rc server_new(struct loop *l, const struct server_opts *o, struct server **
     s->o = *o;
     s->fd = fd;
     list_init(&s->sessions);
+    list_init(&s->strangers);
     loop_timer_init(&s->retry, l, listen_again, s);
     listen_again(s);
     *ret = s;
@@ -200,6 +249,8 @@ void server_drain(struct server *s, int64_t ms)
     stop_listening(s);
     LIST_FOREACH_SAFE (x, next, &s->sessions, node)
         h2_session_drain(x->h2, ms);
+    LIST_FOREACH_SAFE (x, next, &s->strangers, node)
+        h2_session_drain(x->h2, ms);
 }
 
 void server_free(struct server *s)
@@ -209,6 +260,8 @@ void server_free(struct server *s)
         return;
     stop_listening(s);
     LIST_FOREACH_SAFE (x, next, &s->sessions, node)
+        h2_session_close(x->h2, RC_CLOSED);
+    LIST_FOREACH_SAFE (x, next, &s->strangers, node)
         h2_session_close(x->h2, RC_CLOSED);
     loop_turn(s->loop, 0); /* on_close of each */
     mem_free(s);

@@ -7,6 +7,9 @@
 
 #define SERVER_CONNECTIONS_MAX 10000
 #define SERVER_IDLE_MS         60000 /* a connection without calls is closed after that */
+/* Connections that have not shown a valid token yet; a new one takes the place of the oldest. */
+#define SERVER_STRANGERS_MAX   512
+#define SERVER_STRANGERS_OF_IP 128 /* of one address */
 
 struct server;
 
