@@ -96,12 +96,30 @@ static void take_counts(struct conn *c)
     }
 }
 
+/* Adds to the metrics what was carried since the last time. */
+static void tell_bytes(struct conn *c)
+{
+    take_counts(c);
+    if (!c->series)
+        return;
+    telemetry_bytes(c->series, c->info.up - c->told_up, c->info.down - c->told_down);
+    c->told_up = c->info.up;
+    c->told_down = c->info.down;
+}
+
+void conns_tell_bytes(struct pod *p)
+{
+    struct conn *c;
+    LIST_FOREACH (c, &p->conns, node)
+        tell_bytes(c);
+}
+
 void conn_finish(struct conn *c, enum rc why)
 {
     if (c->state == CONN_CLOSED)
         return;
     struct zworker *zw = c->pod->zw;
-    take_counts(c);
+    tell_bytes(c);
     c->state = CONN_CLOSED;
     pod_wait_stop(&c->wait);
     if (c->deadline.loop)
@@ -113,7 +131,6 @@ void conn_finish(struct conn *c, enum rc why)
     }
     const char *detail = c->detail[0] ? c->detail : NULL;
     if (c->series) {
-        telemetry_bytes(c->series, c->info.up, c->info.down);
         telemetry_close(zw->telemetry, c->series, why);
         accesslog_line(&c->info, why, detail);
     } else {

@@ -30,6 +30,7 @@ struct conn {
     enum conn_state state;
     struct conn_info info;           /* counted pointers inside */
     struct telemetry_series *series; /* NULL until it was counted as opened */
+    uint64_t told_up, told_down;     /* of info's bytes: in the metrics already */
     struct pod_wait wait;
     struct loop_timer deadline; /* of connect() */
     struct loop_task free;
@@ -52,6 +53,8 @@ void conn_finish(struct conn *c, enum rc why);
 void conn_close(struct conn *c, enum rc why);
 /* Every connection and inbound tunnel of the pod. */
 void conns_close(struct pod *p, enum rc why);
+/* The byte counters follow connections that stay open. */
+void conns_tell_bytes(struct pod *p);
 /* Open inbound connections that policy now forbids end. */
 void conns_recheck(struct pod *p);
 /* From here on it counts in the metrics. */

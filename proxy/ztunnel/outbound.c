@@ -128,7 +128,7 @@ static enum rc on_headers(void *owner, const struct h2_headers *hs)
     struct conn *c = owner;
     int status = h2_status(hs);
     if (status != 200) {
-        conn_detail(c, "%s: HTTP status %d%s", rc_text(RC_STATUS), status,
+        conn_detail(c, "HTTP status %d%s", status,
                     status == 401 ? " (policy of the destination)" : "");
         return RC_STATUS;
     }

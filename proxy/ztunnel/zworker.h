@@ -40,6 +40,7 @@ struct zworker {
     unsigned conns; /* open, all kinds */
     bool draining;
     struct telemetry *telemetry;
+    struct loop_timer tick;
 };
 
 static inline const struct proxy_state *zworker_state(const struct zworker *zw)

@@ -49,6 +49,18 @@ def test_the_counters_count(shop, servers):
     wait_until(lambda: opened() == before + 5, "five more connections are counted")
 
 
+def test_the_bytes_of_a_connection_count_while_it_is_open(shop):
+    def received():
+        return shop.m.sum("node-1", "istio_tcp_received_bytes_total", 'reporter="source"', 'source_workload="client"')
+    with apps.Server(shop.web[1], 9005, apps.echo), apps.connect(shop.client, (shop.web[1].ip, 9005)) as s:
+        before = received()
+        s.sendall(b"x" * 100_000)
+        got = 0
+        while got < 100_000:
+            got += len(s.recv(100_000))
+        wait_until(lambda: received() == before + 100_000, lambda: f"counted: {received() - before}", 20)
+
+
 @pytest.mark.parametrize("way", ["up", "down"])
 def test_4_gib_arrive_with_the_right_hash(shop, way):
     result = {}
