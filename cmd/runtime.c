@@ -261,6 +261,8 @@ void runtime_free(struct runtime *rt)
     log_stop();
     process_trim_stop(&rt->trim);
     loop_timer_clear(&rt->log_timer);
+    for (int i = 0; i < 3; i++) /* what was closed last is freed at the end of a turn */
+        loop_turn(rt->loop, 0);
     loop_free(rt->loop);
     lists_free(rt);
     free(rt);
