@@ -91,6 +91,8 @@ static void on_pushed(void *owner)
     if (c->told_ready)
         return;
     c->told_ready = true;
+    /* Not before: who is answered from an empty model is told that everything it has is gone. */
+    server_open(c->server);
     log_info(SCOPE, "ready: %zu addresses, %zu policies",
              ads_server_resources(c->ads, PUSH_ADDRESS),
              ads_server_resources(c->ads, PUSH_AUTHORIZATION));

@@ -229,9 +229,13 @@ enum rc server_new(struct loop *l, const struct server_opts *o, struct server **
     list_init(&s->sessions);
     list_init(&s->strangers);
     loop_timer_init(&s->retry, l, listen_again, s);
-    listen_again(s);
     *ret = s;
     return RC_OK;
+}
+
+void server_open(struct server *s)
+{
+    listen_again(s);
 }
 
 static void stop_listening(struct server *s)

@@ -24,6 +24,8 @@ struct server_opts {
 /* RC_IO and the like when the address can't be had. */
 NODISCARD enum rc server_new(struct loop *l, const struct server_opts *o, struct server **ret,
                              struct errmsg *msg);
+/* From now on callers are answered; until then they wait in the kernel's queue. Once. */
+void server_open(struct server *s);
 /* Closes the port and every connection; the loop has to turn once after it. NULL is legal. */
 void server_free(struct server *s);
 /* No new connections; those that are there are asked to go elsewhere (GOAWAY) and end by ms. */

@@ -6,7 +6,7 @@ import time
 
 import pytest
 from harness import apps
-from harness.mesh import http_get
+from harness.mesh import as_list, http_get
 from harness.proc import wait_until
 
 
@@ -24,6 +24,10 @@ def sent(m):
 
 def test_without_a_controller_the_mesh_goes_on_and_nothing_is_sent_again(shop, web):
     m = shop.m
+    # so many that a controller which answered before it has read them would be caught
+    m.apply("many", "---\n".join(f"apiVersion: v1\nkind: Service\nmetadata: {{name: s{i}, namespace: shop}}\nspec:\n  clusterIP: 10.97.{i // 250}.{i % 250}\n"
+                                 f"  clusterIPs: [10.97.{i // 250}.{i % 250}]\n  ports: [{{name: p, port: 80}}]\n" for i in range(2000)))
+    wait_until(lambda: len(as_list(m.dump("node-1").get("services"))) > 2000, "every Service has arrived", 30)
     with apps.connect(shop.client, web) as s:
         s.sendall(b"before\n")
         assert s.recv(100)
@@ -40,6 +44,7 @@ def test_without_a_controller_the_mesh_goes_on_and_nothing_is_sent_again(shop, w
             assert resources_sent(c) == 0, f"sent again after the restart: {c}"
         s.sendall(b"after\n")
         assert b"after" in s.recv(100)
+    m.remove("many")
 
 
 def synced(client):
