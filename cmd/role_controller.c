@@ -98,16 +98,6 @@ static void on_drain(void *owner)
         runtime_stop(w->rt, 0);
 }
 
-/* istiod's path for the kubelet. */
-static void on_ready_page(void *owner, const struct httpd_request *req, struct httpd_response *resp)
-{
-    const struct wiring *w = owner;
-    (void)req;
-    bool ready = runtime_ready(w->rt);
-    resp->status = ready ? 200 : 503;
-    strbuf_addz(&resp->body, ready ? "ready\n" : "not ready\n");
-}
-
 static void on_status_page(void *owner, const struct httpd_request *req,
                            struct httpd_response *resp)
 {
@@ -159,8 +149,6 @@ static enum rc build(struct wiring *w, const struct controller_config *c, struct
 
 static void pages(struct wiring *w)
 {
-    if (runtime_readiness(w->rt))
-        httpd_handle(runtime_readiness(w->rt), "/ready", "GET", on_ready_page, w);
     runtime_admin_page(w->rt, "/debug/statusz", "GET",
                        "problems of the source, conditions of policies, connected proxies",
                        on_status_page, w);
