@@ -45,9 +45,10 @@ static void PRINTF_LIKE(2, 3) go_blind(struct kdir *d, const char *fmt, ...)
  * removed and made anew. */
 static void watch(struct kdir *d, const char *full, const char *sub)
 {
+    errno = 0;
     int wd = d->inotify >= 0 ? inotify_add_watch(d->inotify, full, EVENTS | IN_ONLYDIR) : -1;
     if (wd < 0) {
-        d->polling = true;
+        d->polling = d->polling || (errno != ENOENT && errno != ENOTDIR); /* else it is gone */
         return;
     }
     for (size_t i = 0; i < d->n_watches; i++)
