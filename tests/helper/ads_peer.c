@@ -88,19 +88,45 @@ static const struct h2_session_ops server_ops = {.on_request = on_request,
                                                  .on_close = on_server_close};
 static const struct h2_session_ops client_ops = {.on_close = on_client_close};
 
+static void begin(struct ads_peer *p, struct loop *l, struct ads_server *ads)
+{
+    *p = (struct ads_peer){.loop = l, .ads = ads};
+    strbuf_init(&p->log, 1 << 20);
+    ads_response_init(&p->in, on_resource, p);
+}
+
 void ads_peer_open(struct ads_peer *p, struct loop *l, struct ads_server *ads, size_t pipe)
 {
     struct io *io;
     struct h2_opts small = {.stream_window = 65535, .connection_window = 65535};
-    *p = (struct ads_peer){.loop = l, .ads = ads};
-    strbuf_init(&p->log, 1 << 20);
-    ads_response_init(&p->in, on_resource, p);
+    begin(p, l, ads);
     io_mem_pair(l, &(struct io_mem_opts){.capacity = pipe}, &p->io, &io);
     p->server = h2_session_new(l, io, &(struct h2_opts){.server = true}, &server_ops, p);
     p->client = h2_session_new(l, p->io, &small, &client_ops, p);
     p->call = grpc_open(p->client, STR("test"), XDS_DELTA_PATH, NULL, 0, ADS_FIRST_MAX + 4096,
                         &call_ops, p);
     MUST(p->call);
+}
+
+static void on_ready(void *owner, struct h2_session *s, const char *error)
+{
+    struct ads_peer *p = owner;
+    struct errmsg e = {""};
+    if (s)
+        p->call =
+            channel_call(p->channel, s, XDS_DELTA_PATH, ADS_FIRST_MAX + 4096, &call_ops, p, &e);
+    if (p->call)
+        return;
+    p->done = true;
+    p->status = GRPC_UNAVAILABLE;
+    snprintf(p->message, sizeof(p->message), "%s", s ? e.text : error);
+}
+
+void ads_peer_dial(struct ads_peer *p, struct loop *l, struct channel *ch)
+{
+    begin(p, l, NULL);
+    p->channel = ch;
+    channel_get(ch, &p->wait, on_ready, p);
 }
 
 void ads_peer_send(struct ads_peer *p, struct str message)
@@ -111,6 +137,7 @@ void ads_peer_send(struct ads_peer *p, struct str message)
 
 void ads_peer_close(struct ads_peer *p)
 {
+    channel_wait_cancel(&p->wait);
     if (p->call)
         grpc_cancel(p->call);
     if (p->client)

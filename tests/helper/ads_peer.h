@@ -1,8 +1,8 @@
 /* A delta-ADS client without a mind: sends what the test says, writes down what comes. Over a pipe in
- * memory, so that it can be as slow as the test wants. */
+ * memory, so that it can be as slow as the test wants, or over a channel to a real controller. */
 #pragma once
 
-#include "lib/http/grpc.h"
+#include "lib/http/channel.h"
 #include "lib/xds/ads_response.h"
 #include "lib/xds/ads_server.h"
 
@@ -11,6 +11,8 @@ struct ads_peer {
     struct ads_server *ads;
     struct io *io; /* the client's end: io_mem_hold() makes it slow */
     struct h2_session *client, *server;
+    struct channel *channel; /* borrowed */
+    struct channel_wait wait;
     struct grpc_call *call;
     struct ads_response in;
     bool ack; /* acknowledge each response */
@@ -27,6 +29,8 @@ struct ads_peer {
 
 /* pipe: bytes in flight. */
 void ads_peer_open(struct ads_peer *p, struct loop *l, struct ads_server *ads, size_t pipe);
+/* The call is there in a later turn, or done says that it failed. */
+void ads_peer_dial(struct ads_peer *p, struct loop *l, struct channel *ch);
 void ads_peer_send(struct ads_peer *p, struct str message);
 void ads_peer_close(struct ads_peer *p);
 
