@@ -1,5 +1,4 @@
 """`mesh demo`, as a newcomer runs it."""
-import os
 import pathlib
 import re
 import shutil
@@ -53,12 +52,11 @@ def test_it_scales():
     assert "19 of 19 called the Service" in out, out
 
 
-def test_an_ordinary_user(tmp_path):
-    binary = tmp_path / "mesh"
+def test_an_ordinary_user():
+    folder = pathlib.Path("/run/ordinary")  # of the sandbox: every user may look into it
+    folder.mkdir(mode=0o755)
+    binary = folder / "mesh"
     shutil.copy(BINARY, binary)
-    for p in (tmp_path, *list(tmp_path.parents)[:-1]):
-        if p != pathlib.Path("/"):
-            os.chmod(p, 0o755 | (os.stat(p).st_mode & 0o1000))
     done = subprocess.run(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", binary, "demo"], stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, text=True, timeout=60)
     if "namespaces can't be made" in done.stdout:
