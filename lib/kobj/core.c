@@ -51,6 +51,7 @@ static const struct kfield meta_fields[] = {
     {.name = "annotations", .form = KF_MAP, AT(kmeta, annotations), .map = &kannotations_rule},
     {.name = "creationTimestamp", .form = KF_TIME, AT(kmeta, created_s)},
     {.name = "deletionTimestamp", .form = KF_TIME, AT(kmeta, deleted_s)},
+    {.name = "generation", .form = KF_INT64, AT(kmeta, generation)},
     {.name = "ownerReferences", .form = KF_LIST, AT(kmeta, owners), .max = 64, .of = &owner_item},
     END};
 const struct ktype kmeta_type = {.size = sizeof(struct kmeta), .fields = meta_fields};

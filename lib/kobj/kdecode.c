@@ -199,6 +199,17 @@ static enum rc decode_addr(struct kdec *d, const struct kfield *f, const struct 
     return RC_OK;
 }
 
+static enum rc decode_int64(struct kdec *d, const struct node *n, int64_t *ret)
+{
+    uint64_t v;
+    if (n->kind != NODE_NUMBER)
+        return wrong_kind(d, n, "a number");
+    if (!str_to_u64(n->text, INT64_MAX, &v))
+        return fail(d, n, "\"%.*s\" is not a whole number from 0 on", STR_ARG(excerpt(n->text)));
+    *ret = (int64_t)v;
+    return RC_OK;
+}
+
 static enum rc decode_time(struct kdec *d, const struct node *n, int64_t *ret)
 {
     if (n->kind != NODE_STRING)
@@ -345,6 +356,7 @@ static enum rc decode_value(struct kdec *d, const struct kfield *f, const struct
     case KF_PORT:
     case KF_PORT_TEXT:   return decode_port(d, f, n, out);
     case KF_INT_OR_NAME: return decode_int_or_name(d, n, out);
+    case KF_INT64:       return decode_int64(d, n, out);
     case KF_TIME:        return decode_time(d, n, out);
     case KF_ADDR:
     case KF_CIDR:        return decode_addr(d, f, n, out);
@@ -449,6 +461,7 @@ size_t kfield_size(const struct kfield *f)
     case KF_PORT:
     case KF_PORT_TEXT:   return sizeof(uint16_t);
     case KF_INT_OR_NAME: return sizeof(struct kport_or_name);
+    case KF_INT64:
     case KF_TIME:        return sizeof(int64_t);
     case KF_ADDR:        return sizeof(struct addr);
     case KF_CIDR:        return sizeof(struct cidr);

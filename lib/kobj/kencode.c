@@ -94,6 +94,7 @@ static void encode_value(const struct kfield *f, const void *p, struct strbuf *o
         else
             quoted(out, target->name);
         break;
+    case KF_INT64: strbuf_addu(out, (uint64_t) * (const int64_t *)p); break;
     case KF_TIME:
         strbuf_addc(out, '"');
         ktime_print(*(const int64_t *)p, out);
@@ -121,6 +122,7 @@ static bool absent(const struct kfield *f, const void *p)
     case KF_ENUM:        return *(const uint8_t *)p == 0;
     case KF_PORT:        return *(const uint16_t *)p == 0;
     case KF_INT_OR_NAME: return target->port == 0 && target->name.n == 0;
+    case KF_INT64:
     case KF_TIME:        return *(const int64_t *)p == 0;
     case KF_MAP:
     case KF_LIST:

@@ -7,19 +7,20 @@
 
 /* clang-format off */
 const struct kkind kkinds[KOBJ_KINDS] = {
-    [KOBJ_NAMESPACE] = {KOBJ_NAMESPACE, "Namespace", "", {"v1"}, false, kcheck_label, &knamespace_type},
-    [KOBJ_NODE] = {KOBJ_NODE, "Node", "", {"v1"}, false, kcheck_subdomain, &knode_type},
-    [KOBJ_POD] = {KOBJ_POD, "Pod", "", {"v1"}, true, kcheck_subdomain, &kpod_type},
-    [KOBJ_SERVICE] = {KOBJ_SERVICE, "Service", "", {"v1"}, true, kcheck_label, &kservice_type},
-    [KOBJ_ENDPOINT_SLICE] = {KOBJ_ENDPOINT_SLICE, "EndpointSlice", "discovery.k8s.io", {"v1"}, true,
-                             kcheck_subdomain, &kendpoint_slice_type},
-    [KOBJ_SERVICE_ACCOUNT] = {KOBJ_SERVICE_ACCOUNT, "ServiceAccount", "", {"v1"}, true,
+    [KOBJ_NAMESPACE] = {KOBJ_NAMESPACE, "Namespace", "", "namespaces", {"v1"}, false, kcheck_label,
+                        &knamespace_type},
+    [KOBJ_NODE] = {KOBJ_NODE, "Node", "", "nodes", {"v1"}, false, kcheck_subdomain, &knode_type},
+    [KOBJ_POD] = {KOBJ_POD, "Pod", "", "pods", {"v1"}, true, kcheck_subdomain, &kpod_type},
+    [KOBJ_SERVICE] = {KOBJ_SERVICE, "Service", "", "services", {"v1"}, true, kcheck_label, &kservice_type},
+    [KOBJ_ENDPOINT_SLICE] = {KOBJ_ENDPOINT_SLICE, "EndpointSlice", "discovery.k8s.io", "endpointslices",
+                             {"v1"}, true, kcheck_subdomain, &kendpoint_slice_type},
+    [KOBJ_SERVICE_ACCOUNT] = {KOBJ_SERVICE_ACCOUNT, "ServiceAccount", "", "serviceaccounts", {"v1"}, true,
                               kcheck_subdomain, &kservice_account_type},
-    [KOBJ_AUTHORIZATION_POLICY] = {KOBJ_AUTHORIZATION_POLICY, "AuthorizationPolicy",
-                                   "security.istio.io", {"v1", "v1beta1"}, true, kcheck_subdomain,
+    [KOBJ_AUTHORIZATION_POLICY] = {KOBJ_AUTHORIZATION_POLICY, "AuthorizationPolicy", "security.istio.io",
+                                   "authorizationpolicies", {"v1", "v1beta1"}, true, kcheck_subdomain,
                                    &kauthz_type},
-    [KOBJ_PEER_AUTHENTICATION] = {KOBJ_PEER_AUTHENTICATION, "PeerAuthentication",
-                                  "security.istio.io", {"v1", "v1beta1"}, true, kcheck_subdomain,
+    [KOBJ_PEER_AUTHENTICATION] = {KOBJ_PEER_AUTHENTICATION, "PeerAuthentication", "security.istio.io",
+                                  "peerauthentications", {"v1", "v1beta1"}, true, kcheck_subdomain,
                                   &kpeer_auth_type},
 };
 /* clang-format on */
@@ -32,6 +33,14 @@ const char *kobj_kind_name(enum kobj_kind k)
 bool kobj_kind_namespaced(enum kobj_kind k)
 {
     return kkinds[k].namespaced;
+}
+
+struct kobj_resource kobj_resource(enum kobj_kind k)
+{
+    return (struct kobj_resource){.group = kkinds[k].group,
+                                  .plural = kkinds[k].plural,
+                                  .versions = kkinds[k].versions,
+                                  .namespaced = kkinds[k].namespaced};
 }
 
 /* -- maps -- */
@@ -163,17 +172,9 @@ static enum rc unused(const struct node *doc, unsigned *ret_line, struct errmsg 
     return RC_UNSUPPORTED;
 }
 
-enum rc kobj_identify(const struct node *doc, struct kobj_id *ret, unsigned *ret_line,
-                      struct errmsg *ret_msg)
+static enum rc identify(const struct kkind *k, const struct node *doc, struct kobj_id *ret,
+                        unsigned *ret_line, struct errmsg *ret_msg)
 {
-    const struct kkind *k = NULL;
-    if (doc->kind != NODE_MAP)
-        return invalid(doc, ret_line, ret_msg, "the document is not a map");
-    enum rc rc = find_kind(doc, &k, ret_line, ret_msg);
-    if (rc != RC_OK)
-        return rc;
-    if (!k)
-        return unused(doc, ret_line, ret_msg);
     struct str name = text_at(doc, "metadata.name"), ns = text_at(doc, "metadata.namespace");
     const struct node *at = node_path(doc, "metadata.name");
     const struct node *n = node_path(doc, "metadata.namespace");
@@ -192,6 +193,35 @@ enum rc kobj_identify(const struct node *doc, struct kobj_id *ret, unsigned *ret
         ns = STR("");
     *ret = (struct kobj_id){.kind = k->kind, .ns = ns, .name = name};
     return RC_OK;
+}
+
+enum rc kobj_identify(const struct node *doc, struct kobj_id *ret, unsigned *ret_line,
+                      struct errmsg *ret_msg)
+{
+    const struct kkind *k = NULL;
+    if (doc->kind != NODE_MAP)
+        return invalid(doc, ret_line, ret_msg, "the document is not a map");
+    enum rc rc = find_kind(doc, &k, ret_line, ret_msg);
+    if (rc != RC_OK)
+        return rc;
+    return k ? identify(k, doc, ret, ret_line, ret_msg) : unused(doc, ret_line, ret_msg);
+}
+
+enum rc kobj_identify_as(enum kobj_kind kind, const struct node *doc, struct kobj_id *ret,
+                         unsigned *ret_line, struct errmsg *ret_msg)
+{
+    const struct kkind *k = &kkinds[kind], *said = k;
+    if (doc->kind != NODE_MAP)
+        return invalid(doc, ret_line, ret_msg, "the %s is not a map", k->name);
+    if (node_get(doc, "kind") || node_get(doc, "apiVersion")) {
+        said = NULL;
+        enum rc rc = find_kind(doc, &said, ret_line, ret_msg);
+        if (rc != RC_OK)
+            return rc;
+    }
+    if (said != k)
+        return invalid(doc, ret_line, ret_msg, "kind: must be %s", k->name);
+    return identify(k, doc, ret, ret_line, ret_msg);
 }
 
 const struct node *kobj_list_items(const struct node *doc)
@@ -225,17 +255,13 @@ static enum rc check_meta(const struct kkind *k, const struct node *doc, struct 
     return RC_OK;
 }
 
-enum rc kobj_decode(const struct node *doc, struct kobj **ret, unsigned *ret_line,
-                    struct errmsg *ret_msg)
+static enum rc decode(const struct kobj_id *id, const struct node *doc, struct kobj **ret,
+                      unsigned *ret_line, struct errmsg *ret_msg)
 {
-    struct kobj_id id;
     void *p;
     size_t size;
-    enum rc rc = kobj_identify(doc, &id, ret_line, ret_msg);
-    if (rc != RC_OK)
-        return rc;
-    const struct kkind *k = &kkinds[id.kind];
-    rc = kdecode(k->type, doc, &p, &size, ret_line, ret_msg);
+    const struct kkind *k = &kkinds[id->kind];
+    enum rc rc = kdecode(k->type, doc, &p, &size, ret_line, ret_msg);
     struct kobj *o AUTO(kobj_unref) = NULL;
     if (rc == RC_OK) {
         o = p; /* the first member of all */
@@ -245,12 +271,28 @@ enum rc kobj_decode(const struct node *doc, struct kobj **ret, unsigned *ret_lin
         rc = check_meta(k, doc, &o->meta, ret_line, ret_msg);
     }
     if (rc != RC_OK) {
-        errmsg_prefix(ret_msg, "%s %.*s%s%.*s", k->name, STR_ARG(id.ns), id.ns.n ? "/" : "",
-                      (int)MIN(id.name.n, 253), id.name.p);
+        errmsg_prefix(ret_msg, "%s %.*s%s%.*s", k->name, STR_ARG(id->ns), id->ns.n ? "/" : "",
+                      (int)MIN(id->name.n, 253), id->name.p);
         return rc;
     }
     *ret = TAKE(o);
     return RC_OK;
+}
+
+enum rc kobj_decode(const struct node *doc, struct kobj **ret, unsigned *ret_line,
+                    struct errmsg *ret_msg)
+{
+    struct kobj_id id;
+    enum rc rc = kobj_identify(doc, &id, ret_line, ret_msg);
+    return rc == RC_OK ? decode(&id, doc, ret, ret_line, ret_msg) : rc;
+}
+
+enum rc kobj_decode_as(enum kobj_kind kind, const struct node *doc, struct kobj **ret,
+                       unsigned *ret_line, struct errmsg *ret_msg)
+{
+    struct kobj_id id;
+    enum rc rc = kobj_identify_as(kind, doc, &id, ret_line, ret_msg);
+    return rc == RC_OK ? decode(&id, doc, ret, ret_line, ret_msg) : rc;
 }
 
 struct kobj *kobj_ref(struct kobj *o)

@@ -31,6 +31,14 @@ enum kobj_kind {
 const char *kobj_kind_name(enum kobj_kind k); /* "AuthorizationPolicy" */
 bool kobj_kind_namespaced(enum kobj_kind k);
 
+struct kobj_resource {           /* what paths of the API are made of */
+    const char *group;           /* "" is the core one */
+    const char *plural;          /* "authorizationpolicies" */
+    const char *const *versions; /* that decode, NULL-ended, the preferred one first */
+    bool namespaced;
+};
+struct kobj_resource kobj_resource(enum kobj_kind k);
+
 #define KLIST(type)    \
     struct {           \
         uint32_t n;    \
@@ -67,6 +75,7 @@ struct kmeta {
     struct kmap labels;
     struct kmap annotations;      /* those of istio.io and mesh.internal; the rest is dropped */
     int64_t created_s, deleted_s; /* since 1970; 0: absent */
+    int64_t generation;           /* of the spec, counted by the API server; 0: absent */
     KLIST(struct kowner) owners;
 };
 
@@ -99,6 +108,13 @@ NODISCARD enum rc kobj_identify(const struct node *doc, struct kobj_id *ret, uns
  * not understood is never in force in part. */
 NODISCARD enum rc kobj_decode(const struct node *doc, struct kobj **ret, unsigned *ret_line,
                               struct errmsg *ret_msg);
+
+/* The same where the kind is known and the document need not say it, as in the items of an API's list. A
+ * kind or apiVersion that is there must fit. */
+NODISCARD enum rc kobj_identify_as(enum kobj_kind kind, const struct node *doc, struct kobj_id *ret,
+                                   unsigned *ret_line, struct errmsg *ret_msg);
+NODISCARD enum rc kobj_decode_as(enum kobj_kind kind, const struct node *doc, struct kobj **ret,
+                                 unsigned *ret_line, struct errmsg *ret_msg);
 
 /* The items when the document is a List (v1), else NULL. Items are complete objects. */
 const struct node *kobj_list_items(const struct node *doc);

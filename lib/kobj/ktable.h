@@ -12,6 +12,7 @@ enum kform {            /* what the document has → what the struct has */
              KF_PORT,        /* number 1 to 65535 → uint16_t */
              KF_PORT_TEXT,   /* string "0" to "65535" → uint16_t */
              KF_INT_OR_NAME, /* number or string → struct kport_or_name */
+             KF_INT64,       /* whole number, not negative → int64_t; 0 is absent */
              KF_TIME,        /* RFC 3339 → int64_t, seconds since 1970 */
              KF_ADDR,        /* IP address → struct addr */
              KF_CIDR,        /* IP address or CIDR → struct cidr */
@@ -75,7 +76,8 @@ struct ktype {
 struct kkind {
     enum kobj_kind kind;
     const char *name, *group; /* group "" is the core one */
-    const char *versions[3];  /* NULL-ended */
+    const char *plural;       /* of paths of the API */
+    const char *versions[4];  /* NULL-ended, the preferred one first */
     bool namespaced;
     kcheck_fn *check_name;
     const struct ktype *type;
