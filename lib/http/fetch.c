@@ -381,6 +381,14 @@ static enum rc rc_of(const struct fetch *t)
     }
 }
 
+/* Bytes of the URL up to its path: the rest is long, and may hold what no log should. */
+static int origin_n(const char *url)
+{
+    const char *host = strstr(url, "://");
+    size_t n = host ? (size_t)(host - url) + 3 : 0;
+    return (int)MIN(n + strcspn(url + n, "/?#"), 200u);
+}
+
 static void deliver(struct fetch *t)
 {
     char text[CURL_ERROR_SIZE + 300] = "";
@@ -394,10 +402,10 @@ static void deliver(struct fetch *t)
         tell_head(t); /* of an answer without body */
     end.status = (int)status;
     if (end.rc == RC_LIMIT && t->body.truncated)
-        snprintf(text, sizeof(text), "%.200s: the answer is larger than %zu bytes", url,
-                 t->body.max);
+        snprintf(text, sizeof(text), "%.*s: the answer is larger than %zu bytes", origin_n(url),
+                 url, t->body.max);
     else if (end.rc != RC_OK)
-        snprintf(text, sizeof(text), "%.200s: %s", url,
+        snprintf(text, sizeof(text), "%.*s: %s", origin_n(url), url,
                  t->body_rc != RC_OK ? rc_text(t->body_rc)
                  : t->error[0]       ? t->error
                                      : curl_easy_strerror(t->code));

@@ -28,7 +28,7 @@ struct kube {
 struct kube_stream {
     struct list node;
     struct kube *k;
-    char *method, *path, *content_type, *body;
+    char *method, *path, *accept, *content_type, *body;
     size_t body_n;
     int64_t total_ms;
     bool again; /* 401: credentials were read anew once */
@@ -45,6 +45,7 @@ struct kube_call {
     struct kube *k;
     struct loop_timer retry;
     unsigned left;
+    bool once;
     struct kube_backoff backoff;
     struct strbuf body;
     kube_reply_fn *fn;
@@ -171,13 +172,14 @@ static void reply_of(const struct kube_stream *s, const struct fetch_end *end, s
         ret->body = root;
     if (ret->rc == RC_OK)
         return;
+    int path_n = (int)MIN(strcspn(s->path, "?"), 300u);
     if (end->rc != RC_OK) {
-        snprintf(text, cap, "%s %.200s: %s", s->method, s->path, end->error);
+        snprintf(text, cap, "%s %.*s: %s", s->method, path_n, s->path, end->error);
         return;
     }
     struct str message = node_str(node_get(root, "message"));
     ret->reason = node_str(node_get(root, "reason"));
-    snprintf(text, cap, "%s %.200s: status %d%s%.*s%s%.*s", s->method, s->path, end->status,
+    snprintf(text, cap, "%s %.*s: status %d%s%.*s%s%.*s", s->method, path_n, s->path, end->status,
              ret->reason.n ? " " : "", (int)MIN(ret->reason.n, 60u),
              ret->reason.p ? ret->reason.p : "", message.n ? ": " : "", (int)MIN(message.n, 600u),
              message.p ? message.p : "");
@@ -193,6 +195,7 @@ static void stream_free(struct kube_stream *s)
         explicit_bzero(s->body, s->body_n);
     free(s->method);
     free(s->path);
+    free(s->accept);
     free(s->content_type);
     free(s->body);
     free(s);
@@ -205,6 +208,8 @@ static void on_head(void *owner, struct fetch *t, int status)
     (void)t;
     struct kube_stream *s = owner;
     s->status = status;
+    if (status >= 200 && status < 300 && s->ops->on_open)
+        s->ops->on_open(s->owner);
 }
 
 static enum rc on_body(void *owner, struct fetch *t, struct str part)
@@ -250,6 +255,7 @@ static void send_stream(struct kube_stream *s)
     struct strbuf auth AUTO_SECRET, token AUTO_SECRET;
     char *url AUTO_FREE = mem_printf("%s%s", k->url, s->path);
     char *agent AUTO_FREE = mem_printf("user-agent: %s", k->agent);
+    char *accept AUTO_FREE = mem_printf("accept: %s", s->accept ? s->accept : "application/json");
     char *type AUTO_FREE = s->body ? mem_printf("content-type: %s", s->content_type) : NULL;
     strbuf_init(&token, SECRET_MAX);
     strbuf_init(&auth, SECRET_MAX + 64);
@@ -258,7 +264,7 @@ static void send_stream(struct kube_stream *s)
     refresh_tls(k);
     s->status = 0;
     headers[n++] = agent;
-    headers[n++] = "accept: application/json";
+    headers[n++] = accept;
     if (s->body)
         headers[n++] = type;
     if (t.n && !memchr(t.p, '\n', t.n) && !memchr(t.p, '\r', t.n)) {
@@ -293,10 +299,11 @@ static struct kube_stream *stream_new(struct kube *k, const char *method, const 
     return s;
 }
 
-struct kube_stream *kube_stream(struct kube *k, const char *path, int64_t total_ms,
-                                const struct kube_stream_ops *ops, void *owner)
+struct kube_stream *kube_stream(struct kube *k, const char *path, const char *accept,
+                                int64_t total_ms, const struct kube_stream_ops *ops, void *owner)
 {
     struct kube_stream *s = stream_new(k, "GET", path, total_ms, ops, owner);
+    s->accept = mem_strdup(accept);
     send_stream(s);
     return s;
 }
@@ -334,8 +341,10 @@ static enum rc on_call_body(void *owner, struct str part)
 }
 
 /* Worth another try: the server is busy, away or restarting. */
-static bool passing(const struct kube_reply *r)
+static bool passing(const struct kube_reply *r, bool once)
 {
+    if (once)
+        return r->status == 429;
     if (r->status >= 300)
         return r->status == 429 || r->status == 500 || r->status >= 502;
     return r->rc != RC_OK && r->rc != RC_INVALID && r->rc != RC_CERT && r->rc != RC_LIMIT;
@@ -345,7 +354,7 @@ static void on_call_done(void *owner, const struct kube_reply *r, int64_t retry_
 {
     struct kube_call *c = owner;
     struct kube_stream *s = c->stream;
-    if (passing(r) && c->left) {
+    if (passing(r, c->once) && c->left) {
         struct kube_stream *next = stream_new(c->k, s->method, s->path, s->total_ms, s->ops, c);
         next->content_type = TAKE(s->content_type);
         next->body = TAKE(s->body);
@@ -383,6 +392,7 @@ struct kube_call *kube_call(struct kube *k, const struct kube_request *r, kube_r
     struct kube_call *c = mem_new(struct kube_call);
     c->k = k;
     c->left = r->retries;
+    c->once = r->once;
     c->fn = fn;
     c->owner = owner;
     strbuf_init(&c->body, KUBE_ANSWER_MAX);

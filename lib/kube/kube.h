@@ -28,7 +28,8 @@ struct kube_request {
     const char *path;         /* "/api/v1/pods?limit=500", encoded */
     const char *content_type; /* of body, NULL: application/json */
     struct str body;          /* p NULL: none */
-    unsigned retries;   /* after 429, 5xx and broken connections; only for what may be sent twice */
+    unsigned retries;         /* after 429, 5xx and broken connections, with back-off */
+    bool once;          /* must not take effect twice: only after 429, which says it did not */
     int64_t timeout_ms; /* each try; 0: KUBE_CALL_MS */
 };
 
@@ -53,15 +54,16 @@ void kube_call_cancel(struct kube_call *c); /* silent, c is gone; not in its own
 
 struct kube_stream;
 struct kube_stream_ops {
+    void (*on_open)(void *owner); /* a 2xx has begun; may be NULL */
     /* Of a 2xx only. Anything but RC_OK ends the stream with it. */
     enum rc (*on_body)(void *owner, struct str part);
     /* Once, last. A status other than 2xx is in r; RC_OK: the answer ended as it should. */
     void (*on_done)(void *owner, const struct kube_reply *r, int64_t retry_after_ms);
 };
-/* GET path. total_ms: until its end. No retries but after 401. */
-struct kube_stream *kube_stream(struct kube *k, const char *path, int64_t total_ms,
-                                const struct kube_stream_ops *ops, void *owner);
-void kube_stream_cancel(struct kube_stream *s); /* silent, s is gone; not in on_done */
+/* GET path. accept: NULL is "application/json". total_ms: until its end. No retries but after 401. */
+struct kube_stream *kube_stream(struct kube *k, const char *path, const char *accept,
+                                int64_t total_ms, const struct kube_stream_ops *ops, void *owner);
+void kube_stream_cancel(struct kube_stream *s); /* silent, s is gone; not in on_open, on_done */
 
 /* -- waiting before the next try -- */
 
