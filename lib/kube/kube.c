@@ -362,7 +362,8 @@ static void on_call_done(void *owner, const struct kube_reply *r, int64_t retry_
         c->stream = next;
         c->left--;
         strbuf_reset(&c->body);
-        loop_timer_set(&c->retry, MAX(kube_backoff_next(&c->backoff), retry_after_ms));
+        int64_t wait_ms = kube_backoff_next(&c->backoff);
+        loop_timer_set(&c->retry, MAX(wait_ms, retry_after_ms));
         return;
     }
     struct arena arena AUTO_ARENA;

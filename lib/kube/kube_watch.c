@@ -11,7 +11,7 @@
 #define WATCH_MIN_S    300 /* and up to as much again, so that streams don't end together */
 #define LIST_MS        600000
 #define WATCH_IDLE_MS  100000 /* a server sends a bookmark each minute */
-#define LIST_IDLE_MS   30000
+#define LIST_IDLE_MS   15000
 #define STEADY_MS      5000 /* a stream that lived so long was a good one */
 #define GONE_MS        10000 /* what was there must not be found for so long before it counts as gone */
 #define BROKEN_STREAMS 2     /* streaming lists that break off before pages are tried */
@@ -217,7 +217,8 @@ static enum rc on_body(void *owner, struct str part)
 
 static void wait_at_least(struct kube_watch *w, int64_t ms)
 {
-    loop_timer_set(&w->retry, MAX(kube_backoff_next(&w->backoff), ms));
+    int64_t wait_ms = kube_backoff_next(&w->backoff);
+    loop_timer_set(&w->retry, MAX(wait_ms, ms));
 }
 
 static void fail(struct kube_watch *w, const char *why, int64_t wait_ms)

@@ -4,7 +4,7 @@
  *   kube_tool KUBECONFIG          or in a pod: kube_tool in-cluster [FOLDER]
  *   informer ID KIND [NS|*] [QUERY]   → ID + NS/NAME UID, ID ~ NS/NAME UID, ID - NS/NAME UID, ID synced COUNT,
  *                                       ID problem NS/NAME: TEXT, ID cleared NS/NAME, ID state TEXT
- *   dump ID                           → ID = OBJECT for each, ID end COUNT
+ *   dump ID                           → ID = OBJECT for each, ID end COUNT BYTES
  *   quiet                             → no + ~ - from now on
  *   stop ID
  *   get|delete GROUP VERSION PLURAL NS NAME
@@ -32,6 +32,7 @@ struct thing { /* an informer or a lease */
     char id[32];
     struct informer *informer;
     struct lease *lease;
+    size_t bytes;
 };
 
 static struct kube *kube;
@@ -124,8 +125,9 @@ static void start_informer(char **w, size_t n)
 
 static void dump_one(void *owner, struct kobj *o)
 {
-    const struct thing *t = owner;
+    struct thing *t = owner;
     struct strbuf out AUTO_STRBUF;
+    t->bytes += o->size;
     strbuf_init(&out, LINE_MAX_BYTES);
     kobj_encode(o, &out);
     printf("%s = %s\n", t->id, out.p);
@@ -135,8 +137,9 @@ static void dump(char **w, size_t n)
 {
     (void)n;
     struct thing *t = thing_of(w[1]);
+    t->bytes = 0;
     informer_each(t->informer, dump_one, t);
-    printf("%s end %zu\n", t->id, informer_count(t->informer));
+    printf("%s end %zu %zu\n", t->id, informer_count(t->informer), t->bytes);
 }
 
 static void stop(char **w, size_t n)
