@@ -11,6 +11,7 @@ sandbox.enter([sys.executable, "-m", "pytest", *sys.argv[1:]])
 
 import pytest  # noqa: E402
 
+from cluster.control_plane import ControlPlane  # noqa: E402
 from harness.mesh import Mesh  # noqa: E402
 
 
@@ -36,3 +37,13 @@ def shop(tmp_path_factory):
         yield Shop(m)
     finally:
         m.close()
+
+
+@pytest.fixture(scope="session")
+def api(tmp_path_factory):
+    """etcd and an API server, for the whole run."""
+    plane = ControlPlane(tmp_path_factory.mktemp("api"))
+    try:
+        yield plane.start()
+    finally:
+        plane.stop()
