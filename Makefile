@@ -3,13 +3,15 @@
 MESON_ARGS ?=
 DEMO_ARGS ?=
 CASE ?=
+NAME ?= mesh
+NODES ?= 1
 PREFIX ?= /usr/local
 DESTDIR ?=
 
 all: build/mesh
 
 # Packages and OpenSSL are checked each time (a moment); ninja knows the rest.
-.PHONY: all build/mesh demo test soak bench install lint format clean
+.PHONY: all build/mesh demo test soak bench cluster cluster-down install lint format clean
 build/mesh:
 	@[ -e build/mesh ] || echo "==> building mesh: packages, OpenSSL (once, 1 to 2 minutes), then the binary (about 1 minute)"
 	@bash lib/deps/packages.sh build
@@ -21,16 +23,24 @@ demo: build/mesh
 	build/mesh demo $(DEMO_ARGS)
 
 test:
-	@bash lib/deps/packages.sh build test
+	@bash lib/deps/packages.sh build test cluster
 	@python3 tests/run $(TEST_ARGS)
 
 soak:
-	@bash lib/deps/packages.sh build test
+	@bash lib/deps/packages.sh build test cluster
 	@python3 tests/run --soak $(TEST_ARGS)
 
 bench: build/mesh
 	@bash lib/deps/packages.sh build test bench
 	@CASE=$(CASE) python3 tests/bench/run
+
+# A real Kubernetes that stays, to try things on; built once from its Go modules.
+cluster: build/mesh
+	@bash lib/deps/packages.sh build test cluster
+	@cd tests && python3 -m cluster up --name $(NAME) --nodes $(NODES)
+
+cluster-down:
+	@cd tests && python3 -m cluster down --name $(NAME)
 
 install: build/mesh
 	install -D -m 0755 build/mesh $(DESTDIR)$(PREFIX)/bin/mesh

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # packages.sh KIND...: installs those Debian packages of packages.txt that are missing (kinds: build,
-# test, bench). Says what it does; without root or apt it prints the line to run instead.
+# test, bench, cluster). Says what it does; without root or apt it prints the line to run instead.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/common.sh"
@@ -21,6 +21,13 @@ say "installing ${#missing[@]} packages: ${missing[*]}"
 export DEBIAN_FRONTEND=noninteractive
 mkdir -p "$CACHE"
 log=$CACHE/packages.log
+# Packages with daemons start them; we want the programs only, and leave the machine's own services as they are.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod +x "$policy"
+    trap 'rm -f "$policy"' EXIT
+fi
 for try in 1 2 3; do
     $line >"$log" 2>&1 && exit 0
     say "not yet (try $try of 3): refreshing the package lists"

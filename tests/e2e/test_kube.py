@@ -390,7 +390,8 @@ def test_writes(api, tool):
     assert tool.ask("create", where, "-", config("a", data={"x": "1"}))[:2] == ["RC_OK", "201"]
     assert tool.ask("create", where, "-", config("a"))[:3] == ["RC_EXISTS", "409", "AlreadyExists"]
     version = tool.ask("get", where, "a")[4]
-    assert tool.ask("replace", where, "a", config("a", meta={"resourceVersion": version}, data={"x": "2"}))[0] == "RC_OK"
+    newer = config("a", meta={"resourceVersion": version}, data={"x": "2"})
+    assert tool.ask("replace", where, "a", newer)[0] == "RC_OK"
     assert tool.ask("replace", where, "a", config("a", meta={"resourceVersion": version}))[:3] == \
         ["RC_EXISTS", "409", "Conflict"]
     # server-side apply: others' fields are theirs, unless taken

@@ -1,18 +1,102 @@
-"""Runs the calling program again as the first process of fresh mount, network and PID namespaces: what
-it starts, mounts or configures ends with it, even when it is killed."""
+"""Runs the calling program again as the first process of fresh mount, network, PID and cgroup namespaces: what
+it starts, mounts or configures ends with it, even when it (or who waits for it) is killed."""
+import ctypes
 import os
+import pathlib
+import signal
 import subprocess
 import sys
+import time
 
 MARK = "MESH_SANDBOX"
 RUN = "/run"
+PREFIX = "mesh-sandbox-"
+ORDINARY = {"rw", "ro", "relatime", "nosuid", "nodev", "noexec", "xattr", "clone_children"}  # the rest: controllers
 
 
 def enter(argv):
     """Returns inside the sandbox only; outside, it waits for the inner run and exits with its status."""
     if os.environ.get(MARK):
         return
-    env = {**os.environ, MARK: "1"}
-    command = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc",
-               "sh", "-ec", f'mount -t tmpfs -o mode=755 tmpfs {RUN}; ip link set lo up; exec "$@"', "sh", *argv]
-    sys.exit(subprocess.call(command, env=env))
+    sys.exit(run(argv))
+
+
+def run(argv, **popen):
+    """Runs argv in a sandbox of its own and returns its status."""
+    sweep()
+    mounts = _cgroup_mounts()
+    folders = [_cgroup_add(*m) for m in mounts]
+    again = "".join(f"umount -l {at}; mount -t {fs} -o {options} cgroup {at}; " for at, fs, options in mounts)
+    leaf = next((at for at, fs, _ in mounts if fs == "cgroup2" and len(mounts) == 1), None)
+    if leaf:  # of version 2: who has children with controllers has no processes
+        again += f"mkdir -p {leaf}/init; echo 0 >{leaf}/init/cgroup.procs; " \
+                 f"for c in $(cat {leaf}/cgroup.controllers); do echo +$c >{leaf}/cgroup.subtree_control || :; done; "
+    # the shell stays: the first process inherits orphans and has to bury them
+    command = ["unshare", "--mount", "--net", "--pid", "--cgroup", "--fork", "--kill-child", "--mount-proc", "sh", "-ec",
+               f'mount -t tmpfs -o mode=755 tmpfs {RUN}; {again}ip link set lo up; "$@"', "sh", *argv]
+    try:
+        return subprocess.call(command, env={**os.environ, MARK: "1"}, preexec_fn=lambda: _join(folders), **popen)
+    finally:
+        for folder in folders:
+            _cgroup_remove(folder)
+
+
+def _join(folders):
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: who waits for us is gone, so are we
+    for folder in folders:
+        (folder / "cgroup.procs").write_text("0")
+
+
+# -- cgroups: pods get theirs below the sandbox's own --
+
+def _cgroup_mounts():
+    """[(mount point, file system, options)]; none where we may not make any."""
+    found = []
+    for line in pathlib.Path("/proc/self/mounts").read_text().splitlines():
+        _, at, fs, options = line.split()[:4]
+        if fs not in ("cgroup", "cgroup2"):
+            continue
+        mine = [o for o in options.split(",") if fs == "cgroup" and o not in ORDINARY and "release_agent" not in o]
+        if os.access(at, os.W_OK) and "rw" in options.split(","):
+            found.append((at, fs, ",".join(mine) or "rw"))
+    return found
+
+
+def _cgroup_add(at, fs, options):
+    parent = pathlib.Path(at)
+    for line in pathlib.Path("/proc/self/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        if fs == "cgroup" and controllers and controllers in options:
+            parent = parent / path.lstrip("/")
+    folder = parent / f"{PREFIX}{os.getpid()}-{started(os.getpid())}"
+    folder.mkdir(exist_ok=True)
+    for name in ("cpuset.cpus", "cpuset.mems"):  # version 1: empty, and nobody may join
+        if fs == "cgroup" and (folder / name).exists():
+            (folder / name).write_text((parent / name).read_text())
+    return folder
+
+
+def _cgroup_remove(folder):
+    for _ in range(100):
+        try:
+            for inner, _, _ in os.walk(folder, topdown=False):
+                os.rmdir(inner)
+            return
+        except OSError:
+            time.sleep(0.02)  # the kernel takes a moment to let go of the dead
+
+
+def started(pid):
+    """When the process began, in ticks; None: there is none."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
+    except OSError:
+        return None
+
+
+def sweep():
+    """Removes what sandboxes left whose owner was killed."""
+    for folder in [p for at, _, _ in _cgroup_mounts() for p in pathlib.Path(at).glob(f"**/{PREFIX}*")]:
+        pid, began = folder.name.removeprefix(PREFIX).split("-")
+        if started(pid) != began:
+            _cgroup_remove(folder)
