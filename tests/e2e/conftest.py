@@ -11,6 +11,7 @@ sandbox.enter([sys.executable, "-m", "pytest", *sys.argv[1:]])
 
 import pytest  # noqa: E402
 
+from cluster.cluster import Cluster  # noqa: E402
 from cluster.control_plane import ControlPlane  # noqa: E402
 from harness.mesh import Mesh  # noqa: E402
 
@@ -47,3 +48,13 @@ def api(tmp_path_factory):
         yield plane.start()
     finally:
         plane.stop()
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory):
+    """A whole Kubernetes with a node, for the whole run. Who makes objects makes a namespace, or names of its own."""
+    c = Cluster(tmp_path_factory.mktemp("cluster") / "c")
+    try:
+        yield c.start()
+    finally:
+        c.stop()
