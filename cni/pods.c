@@ -104,8 +104,9 @@ struct pods *pods_new(struct loop *l, const struct pods_opts *o)
     p->o = *o;
     p->node = mem_strdup(o->node);
     htab_init(&p->objects);
-    struct kdir_opts ko = {
-        .folder = o->folder, .keep = o->keep, .kinds = 1u << KOBJ_POD | 1u << KOBJ_NAMESPACE};
+    struct kdir_opts ko = {.folder = o->folder,
+                           .keep = o->keep,
+                           .kinds = KOBJ_BIT(KOBJ_POD) | KOBJ_BIT(KOBJ_NAMESPACE)};
     p->dir = kdir_open(l, &ko, &ops, p);
     return p;
 }

@@ -150,11 +150,8 @@ void model_touch_dependents(struct model *m, const struct mcluster *c, const str
 {
     const struct kobj *any = after ? after : before;
     switch ((enum kobj_kind)any->kind) {
-    case KOBJ_POD:
-    case KOBJ_SERVICE_ACCOUNT:
-    case KOBJ_KINDS:           break;
-    case KOBJ_NAMESPACE:       of_namespace(m, c, before, after); break;
-    case KOBJ_NODE:            touch_bucket(m, c, by_ns(m, IX_POD_NODE, any->meta.name)); break;
+    case KOBJ_NAMESPACE: of_namespace(m, c, before, after); break;
+    case KOBJ_NODE:      touch_bucket(m, c, by_ns(m, IX_POD_NODE, any->meta.name)); break;
     case KOBJ_SERVICE:
         of_service(m, c, before ? kobj_service(before) : NULL, after ? kobj_service(after) : NULL);
         break;
@@ -173,5 +170,6 @@ void model_touch_dependents(struct model *m, const struct mcluster *c, const str
         if (after)
             of_peer_auth(m, kobj_peer_auth(after));
         break;
+    default: break;
     }
 }

@@ -94,10 +94,7 @@ static void file_object(struct filing *f)
             file_selector(f, IX_AUTHZ_SELECTOR, obj->meta.ns, &selector->labels);
         break;
     case KOBJ_PEER_AUTHENTICATION: file1(f, IX_PEER_NS, obj->meta.ns); break;
-    case KOBJ_NAMESPACE:
-    case KOBJ_NODE:
-    case KOBJ_SERVICE_ACCOUNT:
-    case KOBJ_KINDS:               break;
+    default:                       break;
     }
 }
 

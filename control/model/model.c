@@ -119,7 +119,14 @@ static void on_batch(void *owner)
 
 struct object_sink model_cluster(struct model *m, const char *id)
 {
-    static const struct object_sink_ops ops = {on_set, on_remove, on_batch};
+    static const struct object_sink_ops ops = {
+        .kinds = KOBJ_BIT(KOBJ_NAMESPACE) | KOBJ_BIT(KOBJ_NODE) | KOBJ_BIT(KOBJ_POD) |
+                 KOBJ_BIT(KOBJ_SERVICE) | KOBJ_BIT(KOBJ_ENDPOINT_SLICE) |
+                 KOBJ_BIT(KOBJ_SERVICE_ACCOUNT) | KOBJ_BIT(KOBJ_AUTHORIZATION_POLICY) |
+                 KOBJ_BIT(KOBJ_PEER_AUTHENTICATION),
+        .set = on_set,
+        .remove = on_remove,
+        .batch = on_batch};
     struct mcluster *c = mem_new(struct mcluster);
     c->model = m;
     c->id = mem_strdup(id);

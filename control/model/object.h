@@ -5,6 +5,7 @@
 #include "lib/kobj/kobj.h"
 
 struct object_sink_ops {
+    uint64_t kinds; /* KOBJ_BIT() of each kind that it takes; others must not be delivered */
     /* Exists, new or changed. Borrowed. */
     void (*set)(void *owner, struct kobj *obj);
     /* Exists no more; obj is any state of it: kind, namespace and name count. */

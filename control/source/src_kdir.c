@@ -99,7 +99,8 @@ struct src_kdir *src_kdir_new(struct loop *l, const struct src_kdir_opts *o,
 {
     static const struct kdir_ops ops = {on_set, on_delete, on_batch, on_problem};
     struct src_kdir *s = mem_new(struct src_kdir);
-    struct kdir_opts ko = {.folder = o->folder, .keep = o->keep};
+    struct kdir_opts ko = {
+        .folder = o->folder, .keep = o->keep, .kinds = sink.ops->kinds, .tell_unused = true};
     s->sink = sink;
     s->dir = kdir_open(l, &ko, &ops, s);
     metric_on_scrape(on_scrape, s);

@@ -307,7 +307,8 @@ struct kdir *kdir_open(struct loop *l, const struct kdir_opts *o, const struct k
     d->owner = owner;
     d->folder = mem_strdup(o->folder);
     d->keep = mem_strdup(o->keep);
-    d->kinds = o->kinds ? o->kinds : (1u << KOBJ_KINDS) - 1;
+    d->kinds = o->kinds ? o->kinds : UINT64_MAX;
+    d->tell_unused = o->tell_unused || o->kinds == 0;
     d->quiet_ms = o->quiet_ms ? o->quiet_ms : QUIET_MS;
     d->max_ms = o->max_ms ? o->max_ms : MAX_MS;
     d->absent_ms = o->absent_ms ? o->absent_ms : ABSENT_MS;

@@ -50,7 +50,8 @@ struct kdir_ops {
 struct kdir_opts {
     const char *folder;
     const char *keep;  /* where last good states are kept, made when absent; NULL: nowhere */
-    uint32_t kinds;    /* bit of each enum kobj_kind wanted; 0: all */
+    uint64_t kinds;    /* KOBJ_BIT() of each kind wanted; 0: all */
+    bool tell_unused;  /* documents of other kinds are problems (KDIR_UNUSED); always so with 0 */
     int64_t quiet_ms;  /* 0: 10 */
     int64_t max_ms;    /* a look is not put off longer than this; 0: 100 */
     int64_t absent_ms; /* a file counts as removed when it was absent that long; 0: 100 */

@@ -63,7 +63,7 @@ static void load_line(struct kdir *d, struct kclaims *c, struct str line)
     if (json_parse(&arena, line, &doc, NULL) != RC_OK ||
         kobj_identify(doc, &id, NULL, NULL) != RC_OK || kobj_decode(doc, &obj, NULL, NULL) != RC_OK)
         return; /* of a version with other rules: what is not understood can't be kept */
-    if (d->kinds & (1u << id.kind))
+    if (d->kinds & KOBJ_BIT(id.kind))
         kclaims_add(d, c, &id, obj, 0);
     else
         kobj_unref(obj);

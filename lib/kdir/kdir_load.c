@@ -32,7 +32,7 @@ static void read_object(struct reading *r, const struct node *doc)
     unsigned line = doc->line;
     enum rc rc = kobj_identify(doc, &id, &line, &e);
     if (rc == RC_UNSUPPORTED) {
-        if (r->d->kinds == (1u << KOBJ_KINDS) - 1)
+        if (r->d->tell_unused)
             report(r, KDIR_UNUSED, line, e.text);
         return;
     }
@@ -41,8 +41,13 @@ static void read_object(struct reading *r, const struct node *doc)
         r->intact = false;
         return;
     }
-    if (!(r->d->kinds & (1u << id.kind)))
+    if (!(r->d->kinds & KOBJ_BIT(id.kind))) {
+        errmsg_set(&e, "%s %.*s%s%.*s: this kind is not yet used", kobj_kind_name(id.kind),
+                   STR_ARG(id.ns), id.ns.n ? "/" : "", STR_ARG(id.name));
+        if (r->d->tell_unused)
+            report(r, KDIR_UNUSED, line, e.text);
         return;
+    }
     if (r->d->n_claims + r->claims.n >= KDIR_OBJECTS_MAX) {
         errmsg_set(&e, "more than %u objects: this file is not read further", KDIR_OBJECTS_MAX);
         report(r, KDIR_SYSTEM, line, e.text);

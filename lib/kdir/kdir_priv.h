@@ -63,7 +63,8 @@ struct kdir {
     const struct kdir_ops *ops;
     void *owner;
     char *folder, *keep;
-    uint32_t kinds;
+    uint64_t kinds;
+    bool tell_unused;
     int64_t quiet_ms, max_ms, absent_ms;
     int inotify; /* -1: the kernel gives none, so the folder is polled */
     struct loop_fd watch_fd;

@@ -10,7 +10,8 @@
 #include "lib/kobj/ktable.h"
 #include "lib/kobj/ktime.h"
 
-#define PATH_DEPTH 12
+#define PATH_DEPTH 16
+#define KPAIR_MAX  (KOBJ_BYTES_MAX - 1024) /* bytes of a map's value */
 
 struct kdec {
     struct arena *arena; /* first time */
@@ -210,6 +211,49 @@ static enum rc decode_int64(struct kdec *d, const struct node *n, int64_t *ret)
     return RC_OK;
 }
 
+static enum rc decode_int(struct kdec *d, const struct kfield *f, const struct node *n,
+                          int32_t *ret)
+{
+    int32_t high = f->high ? f->high : INT32_MAX;
+    struct str digits = n->text;
+    uint64_t v;
+    if (n->kind != NODE_NUMBER)
+        return wrong_kind(d, n, "a number");
+    bool minus = digits.n && digits.p[0] == '-';
+    if (minus)
+        digits = (struct str){digits.p + 1, digits.n - 1};
+    if (str_to_u64(digits, INT32_MAX, &v))
+        *ret = minus ? -(int32_t)v : (int32_t)v;
+    if (!str_to_u64(digits, INT32_MAX, &v) || *ret < f->low || *ret > high)
+        return fail(d, n, "\"%.*s\" is not a whole number from %d to %d", STR_ARG(excerpt(n->text)),
+                    f->low, high);
+    return RC_OK;
+}
+
+static enum rc decode_duration(struct kdec *d, const struct kfield *f, const struct node *n,
+                               int64_t *ret)
+{
+    if (n->kind != NODE_STRING)
+        return wrong_kind(d, n, "a string");
+    const char *bad = f->check ? f->check(n->text) : NULL;
+    if (!bad && !kduration_parse(n->text, ret))
+        bad = "is not a duration like 1m30s";
+    return bad ? fail(d, n, "\"%.*s\" %s", STR_ARG(excerpt(n->text)), bad) : RC_OK;
+}
+
+static enum rc copy_base64(struct kdec *d, const struct node *n, struct str *ret)
+{
+    size_t room = n->text.n / 4 * 3;
+    char *p = take(d, room + 1, 1);
+    if (!p)
+        return too_big(d, n);
+    if (!kbase64_decode(n->text, p, &room))
+        return fail(d, n, "is not base64");
+    p[room] = '\0';
+    *ret = (struct str){p, room};
+    return RC_OK;
+}
+
 static enum rc decode_time(struct kdec *d, const struct node *n, int64_t *ret)
 {
     if (n->kind != NODE_STRING)
@@ -218,6 +262,38 @@ static enum rc decode_time(struct kdec *d, const struct node *n, int64_t *ret)
         return fail(d, n, "\"%.*s\" is not a time like 2026-01-31T12:00:00Z",
                     STR_ARG(excerpt(n->text)));
     return RC_OK;
+}
+
+/* -- what is absent -- */
+
+/* Texts are empty ones, fit for "%s", or what the API's default is. */
+static void set_absent(const struct ktype *t, char *out)
+{
+    for (const struct kfield *f = t->fields; f->name; f++) {
+        void *at = out + f->offset;
+        switch ((enum kform)f->form) {
+        case KF_STRING:
+        case KF_BYTES:       *(struct str *)at = str_of(f->text); break;
+        case KF_INT_OR_NAME: ((struct kport_or_name *)at)->name = STR(""); break;
+        case KF_INT:         *(int32_t *)at = f->def; break;
+        case KF_DURATION:    *(int64_t *)at = -1; break;
+        case KF_STRUCT:      set_absent(f->type, at); break;
+        default:             break;
+        }
+    }
+}
+
+static void clear_struct(const struct ktype *t, void *out)
+{
+    memset(out, 0, t->size);
+    set_absent(t, out);
+}
+
+static void clear(const struct kfield *f, void *out)
+{
+    memset(out, 0, kfield_size(f));
+    if (f->form == KF_STRUCT)
+        set_absent(f->type, out);
 }
 
 /* -- maps and lists -- */
@@ -230,7 +306,7 @@ static int pair_cmp(const void *a, const void *b)
 static enum rc decode_pair(struct kdec *d, const struct kfield *f, const struct node *c,
                            struct kpair *ret)
 {
-    static const struct kfield any = {.form = KF_STRING, .max = 1u << 18};
+    static const struct kfield any = {.form = KF_STRING, .max = KPAIR_MAX};
     const char *bad = f->map->key(c->key);
     if (bad)
         return fail(d, c, "key \"%.*s\" %s", STR_ARG(excerpt(c->key)), bad);
@@ -244,7 +320,8 @@ static enum rc decode_pair(struct kdec *d, const struct kfield *f, const struct 
     if (!f->map->keep || f->map->keep(c->key))
         rc = copy_text(d, c, c->key, &ret->key);
     if (rc == RC_OK && ret->key.p)
-        rc = copy_text(d, c, c->text, &ret->value);
+        rc =
+            f->map->base64 ? copy_base64(d, c, &ret->value) : copy_text(d, c, c->text, &ret->value);
     return rc;
 }
 
@@ -317,7 +394,7 @@ static enum rc decode_list(struct kdec *d, const struct kfield *f, const struct 
         d->path[d->depth].item = !dict;
         d->path[d->depth].name = c->key;
         d->path[d->depth++].index = here;
-        memset(at, 0, size);
+        clear(&element, at);
         enum rc rc = c->kind == NODE_NULL ? fail(d, c, "must not be null") : RC_OK;
         if (rc == RC_OK && dict)
             rc = copy_text(d, c, c->key, (struct str *)(void *)at);
@@ -339,7 +416,7 @@ static enum rc decode_one(struct kdec *d, const struct kfield *f, const struct n
     void *v = take(d, kfield_size(f->of), 8);
     if (!v)
         return too_big(d, n);
-    memset(v, 0, kfield_size(f->of));
+    clear(f->of, v);
     *ret = (struct klist){.n = 1, .v = v};
     return decode_value(d, f->of, n, v, strict);
 }
@@ -357,6 +434,8 @@ static enum rc decode_value(struct kdec *d, const struct kfield *f, const struct
     case KF_PORT_TEXT:   return decode_port(d, f, n, out);
     case KF_INT_OR_NAME: return decode_int_or_name(d, n, out);
     case KF_INT64:       return decode_int64(d, n, out);
+    case KF_INT:         return decode_int(d, f, n, out);
+    case KF_DURATION:    return decode_duration(d, f, n, out);
     case KF_TIME:        return decode_time(d, n, out);
     case KF_ADDR:
     case KF_CIDR:        return decode_addr(d, f, n, out);
@@ -369,6 +448,7 @@ static enum rc decode_value(struct kdec *d, const struct kfield *f, const struct
     case KF_STRING:
         rc = string_of(d, f, n);
         return rc == RC_OK ? copy_text(d, n, n->text, out) : rc;
+    case KF_BYTES: rc = string_of(d, f, n); return rc == RC_OK ? copy_base64(d, n, out) : rc;
     case KF_TRI:
         rc = decode_bool(d, n, &b);
         *(uint8_t *)out = b ? KTRI_TRUE : KTRI_FALSE;
@@ -378,7 +458,7 @@ static enum rc decode_value(struct kdec *d, const struct kfield *f, const struct
     void *p = take(d, f->type->size, 8);
     if (!p)
         return too_big(d, n);
-    memset(p, 0, f->type->size);
+    clear_struct(f->type, p);
     *(void **)out = p;
     return decode_struct(d, f->type, n, p, strict);
 }
@@ -399,21 +479,6 @@ static enum rc unknown_field(struct kdec *d, const struct ktype *t, const struct
         words[n++] = f->name;
     const char *near = str_nearest(c->key, words, n);
     return near ? fail(d, c, "unknown field, did you mean %s?", near) : fail(d, c, "unknown field");
-}
-
-/* Absent texts are empty ones, fit for "%s". */
-static void fill_texts(const struct ktype *t, void *out)
-{
-    for (const struct kfield *f = t->fields; f->name; f++) {
-        char *at = (char *)out + f->offset;
-        struct str *s = NULL;
-        if (f->form == KF_STRING)
-            s = (struct str *)(void *)at;
-        if (f->form == KF_INT_OR_NAME)
-            s = &((struct kport_or_name *)(void *)at)->name;
-        if (s && !s->p)
-            *s = STR("");
-    }
 }
 
 static enum rc decode_struct(struct kdec *d, const struct ktype *t, const struct node *n, void *out,
@@ -438,7 +503,6 @@ static enum rc decode_struct(struct kdec *d, const struct ktype *t, const struct
         if (rc != RC_OK)
             return rc;
     }
-    fill_texts(t, out);
     for (const struct kfield *f = t->fields; f->name; f++) {
         const struct node *c = (f->flags & KFL_REQUIRED) ? node_get(n, f->name) : n;
         if (!c || c->kind == NODE_NULL)
@@ -461,7 +525,10 @@ size_t kfield_size(const struct kfield *f)
     case KF_PORT:
     case KF_PORT_TEXT:   return sizeof(uint16_t);
     case KF_INT_OR_NAME: return sizeof(struct kport_or_name);
+    case KF_BYTES:       return sizeof(struct str);
+    case KF_INT:         return sizeof(int32_t);
     case KF_INT64:
+    case KF_DURATION:
     case KF_TIME:        return sizeof(int64_t);
     case KF_ADDR:        return sizeof(struct addr);
     case KF_CIDR:        return sizeof(struct cidr);
@@ -480,7 +547,7 @@ static enum rc decode_once(struct kdec *d, const struct ktype *t, const struct n
 {
     void *out = take(d, t->size, 8);
     MUST(out); /* the first piece of a fresh arena or of a block that is large enough */
-    memset(out, 0, t->size);
+    clear_struct(t, out);
     *ret = out;
     return decode_struct(d, t, doc, out, false);
 }

@@ -27,13 +27,23 @@ static void encode_object(const struct ktype *t, const void *obj, struct strbuf 
     strbuf_addc(out, '}');
 }
 
-static void encode_map(const struct kmap *m, struct strbuf *out)
+static void quoted_base64(struct strbuf *out, struct str s)
+{
+    strbuf_addc(out, '"');
+    kbase64_encode(s, out);
+    strbuf_addc(out, '"');
+}
+
+static void encode_map(const struct kmap *m, const struct kmap_rule *rule, struct strbuf *out)
 {
     bool some = false;
     strbuf_addc(out, '{');
     for (uint32_t i = 0; i < m->n; i++) {
         member(out, m->v[i].key, &some);
-        quoted(out, m->v[i].value);
+        if (rule->base64)
+            quoted_base64(out, m->v[i].value);
+        else
+            quoted(out, m->v[i].value);
     }
     strbuf_addc(out, '}');
 }
@@ -94,7 +104,10 @@ static void encode_value(const struct kfield *f, const void *p, struct strbuf *o
         else
             quoted(out, target->name);
         break;
-    case KF_INT64: strbuf_addu(out, (uint64_t) * (const int64_t *)p); break;
+    case KF_BYTES:    quoted_base64(out, *(const struct str *)p); break;
+    case KF_INT:      strbuf_printf(out, "%d", *(const int32_t *)p); break;
+    case KF_DURATION: strbuf_printf(out, "\"%lldms\"", (long long)*(const int64_t *)p); break;
+    case KF_INT64:    strbuf_addu(out, (uint64_t) * (const int64_t *)p); break;
     case KF_TIME:
         strbuf_addc(out, '"');
         ktime_print(*(const int64_t *)p, out);
@@ -102,7 +115,7 @@ static void encode_value(const struct kfield *f, const void *p, struct strbuf *o
         break;
     case KF_ADDR:
     case KF_CIDR:   encode_net(f, p, out); break;
-    case KF_MAP:    encode_map(p, out); break;
+    case KF_MAP:    encode_map(p, f->map, out); break;
     case KF_STRUCT: encode_object(f->type, p, out); break;
     case KF_OPTION: encode_object(f->type, *(const void *const *)p, out); break;
     case KF_LIST:   encode_list(f->of, p, out); break;
@@ -116,7 +129,10 @@ static bool absent(const struct kfield *f, const void *p)
     switch ((enum kform)f->form) {
     case KF_SKIP:
     case KF_ONE:         return true;
-    case KF_STRING:      return ((const struct str *)p)->n == 0;
+    case KF_STRING:
+    case KF_BYTES:       return str_eqz(*(const struct str *)p, f->text ? f->text : "");
+    case KF_INT:         return *(const int32_t *)p == f->def;
+    case KF_DURATION:    return *(const int64_t *)p < 0;
     case KF_BOOL:        return !*(const bool *)p;
     case KF_TRI:
     case KF_ENUM:        return *(const uint8_t *)p == 0;

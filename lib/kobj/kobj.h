@@ -28,6 +28,8 @@ enum kobj_kind {
     KOBJ_PEER_AUTHENTICATION,
     KOBJ_KINDS
 };
+#define KOBJ_BIT(kind) (UINT64_C(1) << (kind))
+_Static_assert(KOBJ_KINDS <= 64, "sets of kinds are 64 bits");
 const char *kobj_kind_name(enum kobj_kind k); /* "AuthorizationPolicy" */
 bool kobj_kind_namespaced(enum kobj_kind k);
 

@@ -5,7 +5,7 @@
 
 enum kform {            /* what the document has → what the struct has */
              KF_SKIP,   /* known, not read */
-             KF_STRING, /* string → struct str */
+             KF_STRING, /* string → struct str; absent: text, else empty */
              KF_BOOL,   /* bool → bool */
              KF_TRI,    /* bool → uint8_t, enum ktri */
              KF_ENUM, /* one of words → uint8_t, its index; 0 is the default, "" can't be written */
@@ -13,13 +13,16 @@ enum kform {            /* what the document has → what the struct has */
              KF_PORT_TEXT,   /* string "0" to "65535" → uint16_t */
              KF_INT_OR_NAME, /* number or string → struct kport_or_name */
              KF_INT64,       /* whole number, not negative → int64_t; 0 is absent */
-             KF_TIME,        /* RFC 3339 → int64_t, seconds since 1970 */
-             KF_ADDR,        /* IP address → struct addr */
-             KF_CIDR,        /* IP address or CIDR → struct cidr */
-             KF_MAP,         /* string to string → struct kmap */
-             KF_STRUCT,      /* map → struct, at offset */
-             KF_OPTION,      /* map → pointer to struct, NULL when absent */
-             KF_LIST,        /* list → KLIST of the field's `of`, whose offset does not matter */
+             KF_INT,         /* whole number, low to high → int32_t; absent: def */
+             KF_DURATION, /* string, Go's form ("1m30s") → int64_t, ms, rounded up; absent: -1 */
+             KF_BYTES,    /* string, base64 → struct str, which may hold any byte */
+             KF_TIME,     /* RFC 3339 → int64_t, seconds since 1970 */
+             KF_ADDR,     /* IP address → struct addr */
+             KF_CIDR,     /* IP address or CIDR → struct cidr */
+             KF_MAP,      /* string to string → struct kmap */
+             KF_STRUCT,   /* map → struct, at offset */
+             KF_OPTION,   /* map → pointer to struct, NULL when absent */
+             KF_LIST,     /* list → KLIST of the field's `of`, whose offset does not matter */
              KF_ONE, /* a single value, older spelling of a list → that list, if empty; never written */
              KF_DICT, /* map of maps → KLIST of structs that begin with the key (struct str) */
 };
@@ -37,6 +40,7 @@ typedef const char *kcheck_fn(struct str s);
 struct kmap_rule {
     kcheck_fn *key, *value;
     bool (*keep)(struct str key); /* NULL: all */
+    bool base64;                  /* values are, and may hold any byte in memory */
     size_t max_bytes;             /* keys and values together; 0: none but the object's */
 };
 
@@ -45,7 +49,9 @@ struct kfield {
     uint8_t form, flags;
     uint16_t offset;
     uint32_t max;             /* bytes of a string (0: KSTRING_MAX), items (0: KITEMS_MAX) */
-    kcheck_fn *check;         /* KF_STRING */
+    int32_t low, high, def;   /* KF_INT; high 0: INT32_MAX */
+    const char *text;         /* KF_STRING: what an absent one is; NULL: empty */
+    kcheck_fn *check;         /* KF_STRING, KF_DURATION */
     const char *const *words; /* KF_ENUM, NULL-ended */
     const struct kmap_rule *map;
     const struct ktype *type; /* KF_STRUCT, KF_OPTION, KF_DICT */
@@ -106,9 +112,21 @@ NODISCARD enum rc kdecode(const struct ktype *t, const struct node *doc, void **
 /* The members, without braces; a comma before the first when *some. */
 void kencode(const struct ktype *t, const void *obj, struct strbuf *out, bool *some);
 
+/* Sets why and returns false. */
+bool kwhy_set(struct kwhy *why, const char *field, const char *fmt, ...) PRINTF_LIKE(3, 4);
+
+/* -- texts of values -- */
+/* Go's time.ParseDuration without signs; ms, rounded up; at most KDURATION_MAX_MS. */
+#define KDURATION_MAX_MS ((int64_t)366 * 86400 * 1000)
+NODISCARD bool kduration_parse(struct str s, int64_t *ret_ms);
+/* Standard base64 with padding, without line ends. out has room for s.n / 4 * 3 bytes. */
+NODISCARD bool kbase64_decode(struct str s, char *out, size_t *ret_n);
+void kbase64_encode(struct str s, struct strbuf *out);
+
 /* -- checks -- */
 const char *kcheck_subdomain(struct str s); /* DNS-1123, at most 253 */
 const char *kcheck_label(struct str s);     /* DNS-1123, at most 63 */
 const char *kcheck_label_key(struct str s); /* [PREFIX/]NAME */
 const char *kcheck_label_value(struct str s);
 const char *kcheck_not_empty(struct str s);
+const char *kcheck_gep_duration(struct str s); /* Gateway API, GEP-2257: "1h30m", no fractions */

@@ -1,7 +1,6 @@
 /* Tables of Istio's security policies, and what must be right before one may come in force. */
 #include "lib/kobj/policy.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -11,16 +10,6 @@
 #define AT(type, member) .offset = offsetof(struct type, member)
 #define END {.name = NULL}
 /* clang-format on */
-
-static bool PRINTF_LIKE(3, 4) bad(struct kwhy *why, const char *field, const char *fmt, ...)
-{
-    va_list ap;
-    snprintf(why->field, sizeof(why->field), "%s", field);
-    va_start(ap, fmt);
-    vsnprintf(why->reason, sizeof(why->reason), fmt, ap);
-    va_end(ap);
-    return false;
-}
 
 /* -- values of lists -- */
 
@@ -89,12 +78,13 @@ static bool check_target(void *obj, struct kwhy *why)
                                            {"gateway.networking.k8s.io", "GatewayClass"}};
     const struct ktarget_ref *t = obj;
     if (t->ns.n)
-        return bad(why, "namespace", "must not be set: a policy can't reach into another one");
+        return kwhy_set(why, "namespace", "must not be set: a policy can't reach into another one");
     for (size_t i = 0; i < ARRAY_LEN(known); i++)
         if ((str_eqz(t->group, known[i][0]) || (i == 0 && str_eqz(t->group, "core"))) &&
             str_eqz(t->kind, known[i][1]))
             return true;
-    return bad(why, "kind", "must be Service, ServiceEntry, Gateway or GatewayClass of its group");
+    return kwhy_set(why, "kind",
+                    "must be Service, ServiceEntry, Gateway or GatewayClass of its group");
 }
 
 static const struct ktype target_type = {
@@ -134,7 +124,7 @@ static bool all_empty(const struct kfield *fields, const void *obj)
 
 static bool check_source(void *obj, struct kwhy *why)
 {
-    return !all_empty(source_fields, obj) || bad(why, "", "must have at least one field");
+    return !all_empty(source_fields, obj) || kwhy_set(why, "", "must have at least one field");
 }
 
 static const struct ktype source_type = {
@@ -161,7 +151,7 @@ static const struct kfield operation_fields[] = {
 
 static bool check_operation(void *obj, struct kwhy *why)
 {
-    return !all_empty(operation_fields, obj) || bad(why, "", "must have at least one field");
+    return !all_empty(operation_fields, obj) || kwhy_set(why, "", "must have at least one field");
 }
 
 static const struct ktype operation_type = {
@@ -233,7 +223,7 @@ static bool check_values(const char *field, const struct kstrs *v, kcheck_fn *ch
             continue;
         char name[40];
         snprintf(name, sizeof(name), "%s[%u]", field, i);
-        return bad(why, name, "\"%.40s\" %s", v->v[i].p, reason);
+        return kwhy_set(why, name, "\"%.40s\" %s", v->v[i].p, reason);
     }
     return true;
 }
@@ -242,12 +232,12 @@ static bool check_when(void *obj, struct kwhy *why)
 {
     const struct kauthz_condition *c = obj;
     if (c->values.n == 0 && c->not_values.n == 0)
-        return bad(why, "", "must have values or notValues");
+        return kwhy_set(why, "", "must have values or notValues");
     for (size_t i = 0; i < ARRAY_LEN(when_keys); i++)
         if (key_is(i, c->key))
             return check_values("values", &c->values, when_keys[i].check, why) &&
                    check_values("notValues", &c->not_values, when_keys[i].check, why);
-    return bad(why, "key", "\"%.60s\" is not known", c->key.p);
+    return kwhy_set(why, "key", "\"%.60s\" is not known", c->key.p);
 }
 
 static const struct ktype when_type = {
@@ -285,23 +275,24 @@ static bool check_authz(void *obj, struct kwhy *why)
 {
     struct kauthz *p = obj;
     if (p->target.n && p->targets.n)
-        return bad(why, "spec.targetRef", "and targetRefs can't both be set");
+        return kwhy_set(why, "spec.targetRef", "and targetRefs can't both be set");
     if (p->target.n) {
         p->targets.n = p->target.n;
         p->targets.v = p->target.v;
         p->target.n = 0;
     }
     if (p->selector && p->targets.n)
-        return bad(why, "spec.selector", "and targetRefs can't both be set");
+        return kwhy_set(why, "spec.selector", "and targetRefs can't both be set");
     if (p->action == KAUTHZ_DENY && p->rules.n == 0)
-        return bad(why, "spec.rules",
-                   "is required: DENY without rules denies nothing; an empty rule {} denies all");
+        return kwhy_set(
+            why, "spec.rules",
+            "is required: DENY without rules denies nothing; an empty rule {} denies all");
     if (p->action == KAUTHZ_CUSTOM && p->rules.n == 0)
-        return bad(why, "spec.rules", "is required: CUSTOM without rules asks for nothing");
+        return kwhy_set(why, "spec.rules", "is required: CUSTOM without rules asks for nothing");
     if (p->action == KAUTHZ_CUSTOM && p->provider.n == 0)
-        return bad(why, "spec.provider", "is required with CUSTOM");
+        return kwhy_set(why, "spec.provider", "is required with CUSTOM");
     if (p->action != KAUTHZ_CUSTOM && p->provider.n)
-        return bad(why, "spec.provider", "goes with action CUSTOM only");
+        return kwhy_set(why, "spec.provider", "goes with action CUSTOM only");
     return true;
 }
 
@@ -327,7 +318,7 @@ static bool check_port_mtls(void *obj, struct kwhy *why)
     struct kport_mtls *p = obj;
     uint64_t v;
     if (!str_to_u64(p->key, 65535, &v) || p->key.p[0] == '0')
-        return bad(why, "", "\"%.20s\" is not a port, 1 to 65535", p->key.p);
+        return kwhy_set(why, "", "\"%.20s\" is not a port, 1 to 65535", p->key.p);
     p->port = (uint16_t)v;
     return true;
 }
@@ -358,7 +349,7 @@ static bool check_peer_auth(void *obj, struct kwhy *why)
 {
     struct kpeer_auth *p = obj;
     if (p->ports.n && (!p->selector || p->selector->labels.n == 0))
-        return bad(why, "spec.portLevelMtls", "needs a selector with labels");
+        return kwhy_set(why, "spec.portLevelMtls", "needs a selector with labels");
     if (p->ports.n)
         qsort((void *)(uintptr_t)p->ports.v, p->ports.n, sizeof(*p->ports.v), port_cmp);
     return true;
