@@ -27,15 +27,18 @@ def run(argv, **popen):
     mounts = _cgroup_mounts()
     folders = [_cgroup_add(*m) for m in mounts]
     again = "".join(f"umount -l {at}; mount -t {fs} -o {options} cgroup {at}; " for at, fs, options in mounts)
-    leaf = next((at for at, fs, _ in mounts if fs == "cgroup2" and len(mounts) == 1), None)
-    if leaf:  # of version 2: who has children with controllers has no processes
-        again += f"mkdir -p {leaf}/init; echo 0 >{leaf}/init/cgroup.procs; " \
-                 f"for c in $(cat {leaf}/cgroup.controllers); do echo +$c >{leaf}/cgroup.subtree_control || :; done; "
+    command = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    only = mounts[0][0] if len(mounts) == 1 and mounts[0][1] == "cgroup2" else None
+    if only:  # of version 2: who has children with controllers has no processes, and the first unshare stays
+        command += ["sh", "-ec", f'echo 0 >{folders[0]}/cgroup.procs; exec "$@"', "sh"]
+        again += f"mkdir {only}/init; echo 0 >{only}/init/cgroup.procs; " \
+                 f"for c in $(cat {only}/cgroup.controllers); do echo +$c >{only}/cgroup.subtree_control || :; done; "
     # the shell stays: the first process inherits orphans and has to bury them
-    command = ["unshare", "--mount", "--net", "--pid", "--cgroup", "--fork", "--kill-child", "--mount-proc", "sh", "-ec",
-               f'mount -t tmpfs -o mode=755 tmpfs {RUN}; {again}ip link set lo up; "$@"', "sh", *argv]
+    command += ["unshare", "--cgroup", "sh", "-ec", f'mount -t tmpfs -o mode=755 tmpfs {RUN}; {again}'
+                'ip link set lo up; "$@"', "sh", *argv]
+    begin = [_wait_folder(folders[0])] if only else folders
     try:
-        return subprocess.call(command, env={**os.environ, MARK: "1"}, preexec_fn=lambda: _join(folders), **popen)
+        return subprocess.call(command, env={**os.environ, MARK: "1"}, preexec_fn=lambda: _join(begin), **popen)
     finally:
         for folder in folders:
             _cgroup_remove(folder)
@@ -45,6 +48,12 @@ def _join(folders):
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: who waits for us is gone, so are we
     for folder in folders:
         (folder / "cgroup.procs").write_text("0")
+
+
+def _wait_folder(folder):
+    """Where the process is that waits for the sandbox's first one."""
+    (folder / "wait").mkdir()
+    return folder / "wait"
 
 
 # -- cgroups: pods get theirs below the sandbox's own --
@@ -95,8 +104,11 @@ def started(pid):
 
 
 def sweep():
-    """Removes what sandboxes left whose owner was killed."""
-    for folder in [p for at, _, _ in _cgroup_mounts() for p in pathlib.Path(at).glob(f"**/{PREFIX}*")]:
-        pid, began = folder.name.removeprefix(PREFIX).split("-")
-        if started(pid) != began:
-            _cgroup_remove(folder)
+    """Removes what sandboxes left whose owner was killed. What is below a living one is its own affair."""
+    for at, _, _ in _cgroup_mounts():
+        for inner, names, _ in os.walk(at):
+            for name in [n for n in names if n.startswith(PREFIX)]:
+                names.remove(name)
+                pid, began = name.removeprefix(PREFIX).split("-")
+                if started(pid) != began:
+                    _cgroup_remove(pathlib.Path(inner, name))
