@@ -4,9 +4,14 @@ import io
 import json
 import os
 import pathlib
+import platform
 import re
 import subprocess
 import tarfile
+
+from cluster import programs
+
+ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
 
 
 def _add(tar, name, data, mode):
@@ -33,7 +38,7 @@ def archive(path, name, files, entrypoint, links=(), user="0"):
             tar.addfile(info)
     layer = layer.getvalue()
     config = json.dumps({
-        "architecture": "amd64", "os": "linux",
+        "architecture": ARCHITECTURE, "os": "linux",
         "config": {"Entrypoint": entrypoint, "Env": ["PATH=/usr/local/bin:/usr/bin:/bin"], "User": user},
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]}}).encode()
     digest = hashlib.sha256(config).hexdigest()
@@ -45,7 +50,7 @@ def archive(path, name, files, entrypoint, links=(), user="0"):
     return path
 
 
-BUSYBOX, CURL = "/bin/busybox", "/usr/bin/curl"
+CURL = "/usr/bin/curl"
 APPLETS = ["sh", "sleep", "nslookup", "cat", "echo", "httpd", "ip", "ls", "ping", "kill", "ps", "mount", "mkdir",
            "touch", "head", "env", "hostname", "dd", "yes", "test", "id", "rm", "grep", "wc", "tail", "true", "nc"]
 PAUSE, TOOLS, MESH = "docker.io/local/pause:1", "docker.io/local/tools:1", "docker.io/local/mesh:1"
@@ -60,8 +65,9 @@ def with_libraries(program):
 
 def standard(folder, mesh=None):
     """The images that every node has: pause, tools (busybox, curl) and, when its binary is given, mesh."""
-    found = [archive(folder / "pause.tar", PAUSE, {"/busybox": BUSYBOX}, ["/busybox", "sleep", "2147483647"]),
-             archive(folder / "tools.tar", TOOLS, {"/bin/busybox": BUSYBOX, **with_libraries(CURL)},
+    busybox = programs.path("busybox")
+    found = [archive(folder / "pause.tar", PAUSE, {"/busybox": busybox}, ["/busybox", "sleep", "2147483647"]),
+             archive(folder / "tools.tar", TOOLS, {"/bin/busybox": busybox, **with_libraries(CURL)},
                      ["/bin/sleep", "2147483647"], {f"/bin/{a}": "busybox" for a in APPLETS})]
     if mesh:
         found.append(archive(folder / "mesh.tar", MESH, {"/usr/local/bin/mesh": mesh}, ["/usr/local/bin/mesh"]))

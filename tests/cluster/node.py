@@ -5,11 +5,9 @@ import pathlib
 import signal
 import subprocess
 
-from cluster import images
+from cluster import images, programs
 from harness import net
 from harness.proc import wait_until
-
-CNI_PLUGINS = "/usr/lib/cni"
 
 
 class Node:
@@ -58,13 +56,16 @@ disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.snapshotter.
 """)
 
     def start_containerd(self):
-        self._run("containerd", "--config", self.folder / "containerd.toml", program="/usr/bin/containerd")
+        path = ":".join(programs.DEBIAN.folders())  # of its shim and of runc
+        self._run("containerd", "--config", self.folder / "containerd.toml", program=programs.path("containerd"),
+                  env={"PATH": path})
         wait_until(self.socket.exists, lambda: self.cluster.fail("containerd has no socket"), deadline=30)
         for image in self.cluster.images:
             self.load(image)
 
     def ctr(self, *args, check=True):
-        return net.sh("ctr", "--address", self.socket, "--namespace", "k8s.io", *args, check=check, timeout=120)
+        command = [programs.path("ctr"), "--address", self.socket, "--namespace", "k8s.io"]
+        return net.sh(*command, *args, check=check, timeout=120)
 
     def load(self, archive):
         self.ctr("images", "import", "--digests=false", archive)
@@ -76,8 +77,8 @@ disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.snapshotter.
         binaries, config = self.folder / "cni/bin", self.folder / "cni/net.d"
         config.mkdir(parents=True)
         binaries.mkdir()
-        for plugin in os.listdir(CNI_PLUGINS):
-            (binaries / plugin).symlink_to(f"{CNI_PLUGINS}/{plugin}")
+        for plugin in programs.DEBIAN.plugins().iterdir():
+            (binaries / plugin.name).symlink_to(plugin)
         ipam = {"type": "host-local", "ranges": [[{"subnet": self.pods}]], "routes": [{"dst": "0.0.0.0/0"}],
                 "dataDir": str(self.run_folder / "ipam")}
         (config / "10-pods.conflist").write_text(json.dumps({

@@ -12,8 +12,11 @@ import subprocess
 import sys
 import time
 
+from cluster.debian import Debian
+
 CACHE = pathlib.Path(os.environ.get("MESH_CACHE", pathlib.Path.home() / ".cache/mesh"))
 FOLDER = CACHE / "kubernetes"
+DEBIAN = Debian(FOLDER)
 GO_MIN = (1, 21)  # the first that fetches a newer one by itself
 TRIES = 3
 PROXY_ERRORS = re.compile(r"dial tcp|i/o timeout|connection re|TLS handshake|EOF|50[0-9] |no such host|lookup ")
@@ -58,8 +61,8 @@ SOURCES = {"gateway-api": ("sigs.k8s.io/gateway-api", "1.6.3")}
 
 
 def path(program):
-    """Where a built program is."""
-    return next(m.folder / program for m in MODULES if program in m.programs)
+    """Where a program is: built here, or Debian's."""
+    return next((m.folder / program for m in MODULES if program in m.programs), None) or DEBIAN.path(program)
 
 
 def _go():
@@ -141,7 +144,7 @@ def _build(m, say):
 
 
 def complete():
-    return not any(m.missing() for m in MODULES) and all(source(name) for name in SOURCES)
+    return not any(m.missing() for m in MODULES) and all(source(name) for name in SOURCES) and DEBIAN.complete()
 
 
 def need():
@@ -159,6 +162,7 @@ def build(say=lambda text: print(f"==> {text}", file=sys.stderr, flush=True)):
     with open(FOLDER / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         began = time.monotonic()
+        DEBIAN.unpack(say)
         for name in SOURCES:
             if not source(name):
                 say(f"{name} {SOURCES[name][1]}: fetching its source")

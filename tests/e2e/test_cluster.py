@@ -94,7 +94,7 @@ def test_a_pods_token_says_whose_it_is(cluster, web):
 
 
 def test_an_image_of_a_static_binary(cluster):
-    cluster.load_image("docker.io/local/own:1", {"/busybox": images.BUSYBOX}, ["/busybox", "echo"])
+    cluster.load_image("docker.io/local/own:1", {"/busybox": programs.path("busybox")}, ["/busybox", "echo"])
     cluster.kubectl("run", "own", "--image=docker.io/local/own:1", "--image-pull-policy=Never", "--restart=Never",
                     "--", "hello")
     cluster.kubectl("wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/own", "--timeout=30s")
