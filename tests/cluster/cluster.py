@@ -41,13 +41,6 @@ class Cluster(ControlPlane):
         shutil.rmtree(place)
         return ok
 
-    @staticmethod
-    def program(name):
-        return programs.path(name)
-
-    def running(self, name):
-        return name in self.processes and self.processes[name].alive()
-
     def end(self, name):
         if name in self.processes:
             self.processes.pop(name).kill()

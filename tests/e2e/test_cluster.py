@@ -13,6 +13,9 @@ from cluster.__main__ import folder_of
 from harness import sandbox
 from harness.proc import wait_until
 
+# Where a node's programs write.
+USUAL_PLACES = ["/etc/cni", "/opt/cni", "/var/lib/cni", "/var/lib/containerd", "/var/lib/kubelet", "/var/log/containers",
+                "/var/log/pods", "/run"]
 TESTS = pathlib.Path(__file__).resolve().parents[1]
 SERVE = ["sh", "-c", "mkdir /w; hostname >/w/index.html; exec httpd -f -p 8080 -h /w"]
 
@@ -145,7 +148,7 @@ def test_control_plane_parts_restart(cluster, web):
 
 
 def test_pods_of_two_nodes_reach_each_other(cluster, web):
-    """Last but one here: the node stays for the rest of the run."""
+    """The node stays for the rest of the run."""
     if len(cluster.nodes) < 2:
         cluster.add_node("node-2")
         cluster.names.append("node-2")
@@ -155,6 +158,26 @@ def test_pods_of_two_nodes_reach_each_other(cluster, web):
     for name, near in web.items():
         assert cluster.exec("far", "curl", "-sS", "-m", "3", f"http://{near}:8080/", ns="try").strip() == name
     assert cluster.exec("far", "curl", "-sS", "-m", "3", "http://web/", ns="try").strip() in web
+
+
+def test_a_nodes_folders_are_its_own(cluster, web):
+    """As DaemonSets take for granted: what they write is of their node, and what is mounted later is seen."""
+    before = files(USUAL_PLACES)
+    mount = {"name": "run", "mountPath": "/host/run", "mountPropagation": "HostToContainer"}
+    cluster.pod("looks", ns="try", node="node-1", hostNetwork=True, hostPID=True,
+                container={"volumeMounts": [mount], "securityContext": {"privileged": True}},
+                volumes=[{"name": "run", "hostPath": {"path": "/run"}}])
+
+    def seen():
+        return int(cluster.exec("looks", "grep", "-c", " - nsfs ", "/proc/self/mountinfo", ns="try"))
+    count = seen()
+    cluster.pod("later", ns="try", node="node-1")
+    assert seen() == count + 1
+    cluster.exec("looks", "touch", "/host/run/mark", ns="try")
+    assert cluster.nodes["node-1"].sh("ls", "/run/mark")
+    assert "No such file" in cluster.nodes["node-2"].sh("ls", "/run/mark", check=False)
+    assert cluster.exec("looks", "hostname", ns="try").strip() == "node-1"
+    assert files(USUAL_PLACES) == before
 
 
 def test_two_side_by_side_and_nothing_left_of_a_killed_one(cluster):
@@ -171,6 +194,7 @@ def test_two_side_by_side_and_nothing_left_of_a_killed_one(cluster):
 
     name = f"test-{os.getpid()}-{sandbox.started(os.getpid())}"
     folder, mounts = folder_of(name), pathlib.Path("/proc/self/mounts").read_text()
+    before = files(USUAL_PLACES)
     try:
         said = command("up")
         assert f"KUBECONFIG={folder}/kubeconfig" in said and "make cluster-down" in said
@@ -191,6 +215,7 @@ def test_two_side_by_side_and_nothing_left_of_a_killed_one(cluster):
     assert "ended" in said and not folder.exists()
     assert "there is none" in command("down")
     assert pathlib.Path("/proc/self/mounts").read_text() == mounts
+    assert files(USUAL_PLACES) == before
     assert not [f for _, folders, _ in os.walk("/sys/fs/cgroup") for f in folders
                 if f.startswith(f"{sandbox.PREFIX}{holder}-")]
     assert cluster.kubectl("get", "--raw", "/readyz") == "ok"
@@ -198,6 +223,11 @@ def test_two_side_by_side_and_nothing_left_of_a_killed_one(cluster):
 
 def processes():
     return [int(p) for p in os.listdir("/proc") if p.isdigit()]
+
+
+def files(places):
+    return {os.path.join(folder, name) for place in places for folder, folders, names in os.walk(place)
+            for name in [*folders, *names]}
 
 
 def ancestor(pid, of):
