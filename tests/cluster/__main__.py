@@ -4,6 +4,7 @@
     python3 -m cluster down [--name NAME | --all]      ends it, also after a crash
 """
 import argparse
+import fcntl
 import json
 import os
 import pathlib
@@ -86,25 +87,45 @@ def _holder(folder):
     return int(pid) if sandbox.started(int(pid)) == started else None
 
 
-def up(name, nodes):
-    folder = folder_of(name)
-    if _holder(folder):
-        raise SystemExit(f"error: cluster \"{name}\" runs already: {folder}\nremedy: end it (make cluster-down), "
-                         "or choose another NAME")
-    down(name)
-    programs.build(say)
-    began = time.monotonic()
+def _start_holder(folder, nodes):
+    """Returns when it can be ended by its name."""
     folder.mkdir(parents=True)
     with socket.create_server(("127.0.0.1", 0)) as listener, open(folder / "log", "w") as log:
         holder = subprocess.Popen([sys.executable, "-m", "cluster", "outer", str(folder), str(nodes),
                                    str(listener.fileno())], pass_fds=[listener.fileno()], stdin=subprocess.DEVNULL,
                                   stdout=log, stderr=log, start_new_session=True)
+    wait_until(lambda: holder.poll() is not None or _holder(folder), "the holder does not start")
+    return holder
 
-        def ready():
-            if holder.poll() is not None:
-                raise SystemExit(f"error: the cluster did not start\n{(folder / 'log').read_text()[-3000:]}")
-            return (folder / "kubeconfig").exists()
-        wait_until(ready, lambda: (folder / "log").read_text()[-3000:], deadline=120, every=0.1)
+
+def up(name, nodes):
+    if os.geteuid():
+        raise SystemExit("error: a cluster is made of namespaces and cgroups, which takes root\n"
+                         "remedy: run it as root")
+    programs.build(say)
+    began, folder = time.monotonic(), folder_of(name)
+    with open(programs.FOLDER / "up.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if _holder(folder):
+            raise SystemExit(f"error: cluster \"{name}\" runs already: {folder}\nremedy: end it (make cluster-down), "
+                             "or choose another NAME")
+        down(name)
+        holder = _start_holder(folder, nodes)
+
+    def ready():
+        return holder.poll() is not None or (folder / "kubeconfig").exists()
+    try:
+        wait_until(ready, "", deadline=120, every=0.1)
+        failed = holder.poll() is not None
+    except AssertionError:
+        failed = True
+    except KeyboardInterrupt:
+        down(name)
+        raise SystemExit(130)
+    if failed:  # its logs stay
+        holder.terminate()
+        raise SystemExit(f"error: the cluster did not start; its logs are in {folder}\n"
+                         f"{(folder / 'log').read_text()[-3000:]}")
     say(f"cluster \"{name}\" is ready after {time.monotonic() - began:.0f} s: {nodes} node(s), DNS, Services, metrics")
     kubectl = programs.path("kubectl")
     print(f"export KUBECONFIG={folder}/kubeconfig PATH={kubectl.parent}:$PATH\n"

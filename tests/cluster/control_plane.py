@@ -62,9 +62,9 @@ class ControlPlane:
         return self.processes[name]
 
     def fail(self, what):
-        """What a component's death or silence looks like."""
+        """What a component's death or silence looks like; the dead come last, where they are seen."""
         text = [what]
-        for name, p in self.processes.items():
+        for name, p in sorted(self.processes.items(), key=lambda item: not item[1].alive()):
             state = "runs" if p.alive() else f"ended with {p.p.returncode}"
             text += [f"-- {name} {state}:", *p.log().splitlines()[-4:]]
         return "\n".join(line[:400] for line in text)

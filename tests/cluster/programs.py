@@ -85,10 +85,11 @@ def _run(args, cwd):
         done = subprocess.run(args, cwd=cwd, env=env, capture_output=True, text=True)
         if done.returncode == 0:
             return done.stdout
-        if not PROXY_ERRORS.search(done.stderr) or attempt == TRIES - 1:
+        said = done.stderr + done.stdout  # go mod download -json fails in JSON
+        if not PROXY_ERRORS.search(said) or attempt == TRIES - 1:
             break
         time.sleep(2 << attempt)  # the registry is busy; nothing tells when it is not
-    errors = [line for line in done.stderr.splitlines() if not line.startswith("go: downloading")]
+    errors = [line for line in said.splitlines() if not line.startswith("go: downloading")]
     raise SystemExit(f"error: {' '.join(map(str, args))} failed\n" + "\n".join(errors[-15:]))
 
 

@@ -96,11 +96,12 @@ def _cgroup_remove(folder):
 
 
 def started(pid):
-    """When the process began, in ticks; None: there is none."""
+    """When the process began, in ticks; None: there is none, or it waits to be buried."""
     try:
-        return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
+        fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     except OSError:
         return None
+    return fields[19] if fields[0] not in "ZX" else None
 
 
 def sweep():
