@@ -5,11 +5,6 @@
 
 #include "lib/kobj/ktable.h"
 
-/* clang-format off */
-#define AT(type, member) .offset = offsetof(struct type, member)
-#define END {.name = NULL}
-/* clang-format on */
-
 const struct kmap_rule klabels_rule = {.key = kcheck_label_key, .value = kcheck_label_value};
 
 static const char *check_annotation_key(struct str s)

@@ -82,3 +82,40 @@ const char *kcheck_not_empty(struct str s)
 {
     return s.n ? NULL : "must not be empty";
 }
+
+const char *kcheck_header_name(struct str s)
+{
+    for (size_t i = 0; i < s.n; i++)
+        if (!is_alnum(s.p[i]) && !(s.p[i] && strchr("!#$%&'*+-.^_`|~", s.p[i])))
+            return "is not the name of a header: letters, digits and !#$%&'*+-.^_`|~";
+    return s.n ? NULL : "must not be empty";
+}
+
+/* A line end would let who writes a value write headers of its own. */
+const char *kcheck_header_value(struct str s)
+{
+    for (size_t i = 0; i < s.n; i++)
+        if (((unsigned char)s.p[i] < ' ' && s.p[i] != '\t') || s.p[i] == 127)
+            return "has a control character";
+    return NULL;
+}
+
+const char *kcheck_group(struct str s)
+{
+    return s.n ? kcheck_subdomain(s) : NULL;
+}
+
+const char *kcheck_kind(struct str s)
+{
+    bool good =
+        s.n && !(s.p[0] >= '0' && s.p[0] <= '9') && is_alnum(s.p[0]) && is_alnum(s.p[s.n - 1]);
+    for (size_t i = 0; i < s.n; i++)
+        good = good && (is_alnum(s.p[i]) || s.p[i] == '-');
+    return good ? NULL : "must be letters, digits and '-', and start with a letter";
+}
+
+const char *kcheck_controller(struct str s)
+{
+    struct str path, domain = str_split(s, '/', &path);
+    return path.n && !kcheck_subdomain(domain) ? NULL : "must be DOMAIN/PATH";
+}

@@ -75,6 +75,9 @@ static enum rc fail_below(struct kdec *d, const struct node *n, const char *belo
                    reason);
     else
         errmsg_set(d->msg, "%s", reason);
+    for (char *c = d->msg ? d->msg->text : NULL; c && *c; c++)
+        if ((unsigned char)*c < ' ' || *c == 127)
+            *c = '?'; /* of a value or key: no lines of its own in logs and statuses */
     return RC_INVALID;
 }
 
@@ -429,6 +432,7 @@ static enum rc decode_value(struct kdec *d, const struct kfield *f, const struct
     enum rc rc;
     switch ((enum kform)f->form) {
     case KF_SKIP:        return RC_OK;
+    case KF_FOUND:       *(bool *)out = true; return RC_OK;
     case KF_ENUM:        return decode_enum(d, f, n, out);
     case KF_PORT:
     case KF_PORT_TEXT:   return decode_port(d, f, n, out);
@@ -519,6 +523,7 @@ size_t kfield_size(const struct kfield *f)
     switch ((enum kform)f->form) {
     case KF_SKIP:        return 0;
     case KF_STRING:      return sizeof(struct str);
+    case KF_FOUND:
     case KF_BOOL:        return sizeof(bool);
     case KF_TRI:
     case KF_ENUM:        return sizeof(uint8_t);

@@ -93,6 +93,7 @@ static void encode_value(const struct kfield *f, const void *p, struct strbuf *o
     case KF_SKIP:
     case KF_ONE:       break;
     case KF_STRING:    quoted(out, *(const struct str *)p); break;
+    case KF_FOUND:     strbuf_addz(out, "{}"); break;
     case KF_BOOL:      strbuf_addz(out, *(const bool *)p ? "true" : "false"); break;
     case KF_TRI:       strbuf_addz(out, *(const uint8_t *)p == KTRI_TRUE ? "true" : "false"); break;
     case KF_ENUM:      quoted(out, str_of(f->words[*(const uint8_t *)p])); break;
@@ -133,6 +134,7 @@ static bool absent(const struct kfield *f, const void *p)
     case KF_BYTES:       return str_eqz(*(const struct str *)p, f->text ? f->text : "");
     case KF_INT:         return *(const int32_t *)p == f->def;
     case KF_DURATION:    return *(const int64_t *)p < 0;
+    case KF_FOUND:
     case KF_BOOL:        return !*(const bool *)p;
     case KF_TRI:
     case KF_ENUM:        return *(const uint8_t *)p == 0;
@@ -170,7 +172,9 @@ void kencode(const struct ktype *t, const void *obj, struct strbuf *out, bool *s
 {
     for (const struct kfield *f = t->fields; f->name; f++) {
         const void *p = (const char *)obj + f->offset;
-        if (absent(f, p))
+        /* an empty text may be what is required; one lying in the parent may be of a part that is absent */
+        bool must = t->size && f->form == KF_STRING && (f->flags & KFL_REQUIRED);
+        if (!must && absent(f, p))
             continue;
         bool before = *some;
         size_t from = out->n;

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "lib/kobj/gateway.h"
 #include "lib/kobj/ktable.h"
 
 /* clang-format off */
@@ -22,6 +23,25 @@ const struct kkind kkinds[KOBJ_KINDS] = {
     [KOBJ_PEER_AUTHENTICATION] = {KOBJ_PEER_AUTHENTICATION, "PeerAuthentication", "security.istio.io",
                                   "peerauthentications", {"v1", "v1beta1"}, true, kcheck_subdomain,
                                   &kpeer_auth_type},
+    [KOBJ_GATEWAY_CLASS] = {KOBJ_GATEWAY_CLASS, "GatewayClass", GATEWAY_GROUP, "gatewayclasses",
+                            {"v1", "v1beta1"}, false, kcheck_subdomain, &kgateway_class_type},
+    [KOBJ_GATEWAY] = {KOBJ_GATEWAY, "Gateway", GATEWAY_GROUP, "gateways", {"v1", "v1beta1"}, true,
+                      kcheck_subdomain, &kgateway_type},
+    [KOBJ_LISTENER_SET] = {KOBJ_LISTENER_SET, "ListenerSet", GATEWAY_GROUP, "listenersets", {"v1"}, true,
+                           kcheck_subdomain, &klistener_set_type},
+    [KOBJ_REFERENCE_GRANT] = {KOBJ_REFERENCE_GRANT, "ReferenceGrant", GATEWAY_GROUP, "referencegrants",
+                              {"v1", "v1beta1"}, true, kcheck_subdomain, &kreference_grant_type},
+    [KOBJ_BACKEND_TLS_POLICY] = {KOBJ_BACKEND_TLS_POLICY, "BackendTLSPolicy", GATEWAY_GROUP,
+                                 "backendtlspolicies", {"v1", "v1alpha3"}, true, kcheck_subdomain,
+                                 &kbackend_tls_type},
+    [KOBJ_HTTP_ROUTE] = {KOBJ_HTTP_ROUTE, "HTTPRoute", GATEWAY_GROUP, "httproutes", {"v1", "v1beta1"},
+                         true, kcheck_subdomain, &khttp_route_type},
+    [KOBJ_GRPC_ROUTE] = {KOBJ_GRPC_ROUTE, "GRPCRoute", GATEWAY_GROUP, "grpcroutes", {"v1", "v1alpha2"},
+                         true, kcheck_subdomain, &kgrpc_route_type},
+    [KOBJ_TLS_ROUTE] = {KOBJ_TLS_ROUTE, "TLSRoute", GATEWAY_GROUP, "tlsroutes",
+                        {"v1", "v1alpha3", "v1alpha2"}, true, kcheck_subdomain, &kl4_route_type},
+    [KOBJ_TCP_ROUTE] = {KOBJ_TCP_ROUTE, "TCPRoute", GATEWAY_GROUP, "tcproutes", {"v1", "v1alpha2"}, true,
+                        kcheck_subdomain, &kl4_route_type},
 };
 /* clang-format on */
 

@@ -7,6 +7,7 @@ enum kform {            /* what the document has → what the struct has */
              KF_SKIP,   /* known, not read */
              KF_STRING, /* string → struct str; absent: text, else empty */
              KF_BOOL,   /* bool → bool */
+             KF_FOUND,  /* anything → bool: it is there */
              KF_TRI,    /* bool → uint8_t, enum ktri */
              KF_ENUM, /* one of words → uint8_t, its index; 0 is the default, "" can't be written */
              KF_PORT,        /* number 1 to 65535 → uint16_t */
@@ -59,6 +60,11 @@ struct kfield {
     /* KF_LIST, KF_ONE: which items are read at all; NULL: all. */
     bool (*keep)(const struct node *item);
 };
+/* clang-format off */
+#define AT(type, member) .offset = offsetof(struct type, member)
+#define END {.name = NULL}
+/* clang-format on */
+
 struct klist { /* any KLIST */
     uint32_t n;
     const void *v;
@@ -91,7 +97,16 @@ struct kkind {
 extern const struct kkind kkinds[KOBJ_KINDS];
 
 extern const struct ktype knamespace_type, knode_type, kservice_account_type, kpod_type,
-    kservice_type, kendpoint_slice_type, kauthz_type, kpeer_auth_type;
+    kservice_type, kendpoint_slice_type, kauthz_type, kpeer_auth_type, kgateway_class_type,
+    kgateway_type, klistener_set_type, kreference_grant_type, kbackend_tls_type, khttp_route_type,
+    kgrpc_route_type, kl4_route_type;
+/* Parts of kinds. */
+extern const struct ktype klabel_selector_type, kparent_ref_type, kbackend_only_type;
+extern const struct kfield kstatus_condition_item, kgateway_hostname_item, khttp_filter_item,
+    kgrpc_filter_item;
+/* What no single filter can tell: which may not stand twice, or beside another. */
+struct kroute_filter;
+bool kfilters_check(const struct kroute_filter *v, uint32_t n, struct kwhy *why);
 /* "metadata" of every kind, at the same place. */
 extern const struct ktype kmeta_type;
 #define KMETA_FIELD                         \
@@ -129,4 +144,9 @@ const char *kcheck_label(struct str s);     /* DNS-1123, at most 63 */
 const char *kcheck_label_key(struct str s); /* [PREFIX/]NAME */
 const char *kcheck_label_value(struct str s);
 const char *kcheck_not_empty(struct str s);
+const char *kcheck_header_name(struct str s); /* RFC 9110 5.6.2, a token */
+const char *kcheck_header_value(struct str s);
+const char *kcheck_group(struct str s); /* of an API; may be empty */
+const char *kcheck_kind(struct str s);
+const char *kcheck_controller(struct str s);   /* DOMAIN/PATH */
 const char *kcheck_gep_duration(struct str s); /* Gateway API, GEP-2257: "1h30m", no fractions */

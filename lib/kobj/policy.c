@@ -6,11 +6,6 @@
 
 #include "lib/kobj/ktable.h"
 
-/* clang-format off */
-#define AT(type, member) .offset = offsetof(struct type, member)
-#define END {.name = NULL}
-/* clang-format on */
-
 /* -- values of lists -- */
 
 /* "*", "*x", "x*" or "x": a star elsewhere would match nothing, which a DENY must never do unseen. */
