@@ -63,6 +63,35 @@ const struct ktype knode_type = {.size = sizeof(struct knode), .fields = meta_on
 const struct ktype kservice_account_type = {.size = sizeof(struct kservice_account),
                                             .fields = meta_only};
 
+/* -- Secret, ConfigMap -- */
+
+static const char *check_data_key(struct str s)
+{
+    for (size_t i = 0; i < s.n; i++)
+        if (!((s.p[i] >= 'a' && s.p[i] <= 'z') || (s.p[i] >= 'A' && s.p[i] <= 'Z') ||
+              (s.p[i] >= '0' && s.p[i] <= '9') || (s.p[i] && strchr("-._", s.p[i]))))
+            return "must be letters, digits, '-', '_' and '.'";
+    return s.n && s.n <= 253 ? NULL : "must be 1 to 253 bytes";
+}
+
+static const struct kmap_rule texts_rule = {.key = check_data_key};
+static const struct kmap_rule bytes_rule = {.key = check_data_key, .base64 = true};
+
+static const struct kfield secret_fields[] = {
+    KMETA_FIELD,
+    {.name = "type", .form = KF_STRING, AT(ksecret, type), .max = 253},
+    {.name = "data", .form = KF_MAP, AT(ksecret, data), .map = &bytes_rule},
+    END};
+const struct ktype ksecret_type = {.size = sizeof(struct ksecret), .fields = secret_fields};
+
+static const struct kfield config_map_fields[] = {
+    KMETA_FIELD,
+    {.name = "data", .form = KF_MAP, AT(kconfig_map, data), .map = &texts_rule},
+    {.name = "binaryData", .form = KF_MAP, AT(kconfig_map, binary), .map = &bytes_rule},
+    END};
+const struct ktype kconfig_map_type = {.size = sizeof(struct kconfig_map),
+                                       .fields = config_map_fields};
+
 /* -- Pod -- */
 
 static const struct kfield container_port_fields[] = {

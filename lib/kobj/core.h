@@ -26,6 +26,22 @@ struct kservice_account {
 };
 KOBJ_CAST(kobj_service_account, kservice_account, KOBJ_SERVICE_ACCOUNT)
 
+/* -- Secret, ConfigMap -- */
+
+struct ksecret {
+    struct kobj obj;
+    struct str type;  /* "kubernetes.io/tls" */
+    struct kmap data; /* decoded: may hold any byte */
+};
+KOBJ_CAST(kobj_secret, ksecret, KOBJ_SECRET)
+
+struct kconfig_map {
+    struct kobj obj;
+    struct kmap data;
+    struct kmap binary; /* decoded: may hold any byte */
+};
+KOBJ_CAST(kobj_config_map, kconfig_map, KOBJ_CONFIG_MAP)
+
 enum kprotocol { KPROTOCOL_TCP, KPROTOCOL_UDP, KPROTOCOL_SCTP };
 
 /* -- Pod -- */

@@ -267,38 +267,6 @@ static enum rc decode_time(struct kdec *d, const struct node *n, int64_t *ret)
     return RC_OK;
 }
 
-/* -- what is absent -- */
-
-/* Texts are empty ones, fit for "%s", or what the API's default is. */
-static void set_absent(const struct ktype *t, char *out)
-{
-    for (const struct kfield *f = t->fields; f->name; f++) {
-        void *at = out + f->offset;
-        switch ((enum kform)f->form) {
-        case KF_STRING:
-        case KF_BYTES:       *(struct str *)at = str_of(f->text); break;
-        case KF_INT_OR_NAME: ((struct kport_or_name *)at)->name = STR(""); break;
-        case KF_INT:         *(int32_t *)at = f->def; break;
-        case KF_DURATION:    *(int64_t *)at = -1; break;
-        case KF_STRUCT:      set_absent(f->type, at); break;
-        default:             break;
-        }
-    }
-}
-
-static void clear_struct(const struct ktype *t, void *out)
-{
-    memset(out, 0, t->size);
-    set_absent(t, out);
-}
-
-static void clear(const struct kfield *f, void *out)
-{
-    memset(out, 0, kfield_size(f));
-    if (f->form == KF_STRUCT)
-        set_absent(f->type, out);
-}
-
 /* -- maps and lists -- */
 
 static int pair_cmp(const void *a, const void *b)
@@ -362,6 +330,40 @@ static enum rc decode_map(struct kdec *d, const struct kfield *f, const struct n
     return RC_OK;
 }
 
+static int number_cmp(const void *a, const void *b)
+{
+    return str_cmp(((const struct knumber *)a)->key, ((const struct knumber *)b)->key);
+}
+
+static enum rc decode_numbers(struct kdec *d, const struct kfield *f, const struct node *n,
+                              struct klist *ret)
+{
+    uint32_t max = f->max ? f->max : KITEMS_MAX;
+    if (n->kind != NODE_MAP)
+        return wrong_kind(d, n, "a map");
+    if (n->len > max)
+        return fail(d, n, "has %zu entries, more than %u", n->len, max);
+    struct knumber *v = take(d, n->len * sizeof(*v), _Alignof(struct knumber));
+    if (!v)
+        return too_big(d, n);
+    uint32_t i = 0;
+    NODE_FOREACH (c, n) {
+        d->path[d->depth].item = false;
+        d->path[d->depth++].name = excerpt(c->key);
+        const char *bad = f->check ? f->check(c->key) : NULL;
+        enum rc rc = bad ? fail(d, c, "key \"%.*s\" %s", STR_ARG(excerpt(c->key)), bad)
+                         : copy_text(d, c, c->key, &v[i].key);
+        if (rc == RC_OK)
+            rc = decode_int(d, f, c, &v[i++].value);
+        d->depth--;
+        if (rc != RC_OK)
+            return rc;
+    }
+    qsort(v, i, sizeof(*v), number_cmp);
+    *ret = (struct klist){.n = i, .v = v};
+    return RC_OK;
+}
+
 static enum rc decode_value(struct kdec *d, const struct kfield *f, const struct node *n, void *out,
                             bool strict);
 static enum rc decode_struct(struct kdec *d, const struct ktype *t, const struct node *n, void *out,
@@ -397,7 +399,7 @@ static enum rc decode_list(struct kdec *d, const struct kfield *f, const struct 
         d->path[d->depth].item = !dict;
         d->path[d->depth].name = c->key;
         d->path[d->depth++].index = here;
-        clear(&element, at);
+        kclear(&element, at);
         enum rc rc = c->kind == NODE_NULL ? fail(d, c, "must not be null") : RC_OK;
         if (rc == RC_OK && dict)
             rc = copy_text(d, c, c->key, (struct str *)(void *)at);
@@ -419,7 +421,7 @@ static enum rc decode_one(struct kdec *d, const struct kfield *f, const struct n
     void *v = take(d, kfield_size(f->of), 8);
     if (!v)
         return too_big(d, n);
-    clear(f->of, v);
+    kclear(f->of, v);
     *ret = (struct klist){.n = 1, .v = v};
     return decode_value(d, f->of, n, v, strict);
 }
@@ -447,6 +449,7 @@ static enum rc decode_value(struct kdec *d, const struct kfield *f, const struct
     case KF_STRUCT:      return decode_struct(d, f->type, n, out, strict && !(f->flags & KFL_LOOSE));
     case KF_LIST:
     case KF_DICT:        return decode_list(d, f, n, out, strict);
+    case KF_NUMBERS:     return decode_numbers(d, f, n, out);
     case KF_ONE:         return decode_one(d, f, n, out, strict);
     case KF_BOOL:        return decode_bool(d, n, out);
     case KF_STRING:
@@ -462,7 +465,7 @@ static enum rc decode_value(struct kdec *d, const struct kfield *f, const struct
     void *p = take(d, f->type->size, 8);
     if (!p)
         return too_big(d, n);
-    clear_struct(f->type, p);
+    kclear_struct(f->type, p);
     *(void **)out = p;
     return decode_struct(d, f->type, n, p, strict);
 }
@@ -518,41 +521,12 @@ static enum rc decode_struct(struct kdec *d, const struct ktype *t, const struct
     return RC_OK;
 }
 
-size_t kfield_size(const struct kfield *f)
-{
-    switch ((enum kform)f->form) {
-    case KF_SKIP:        return 0;
-    case KF_STRING:      return sizeof(struct str);
-    case KF_FOUND:
-    case KF_BOOL:        return sizeof(bool);
-    case KF_TRI:
-    case KF_ENUM:        return sizeof(uint8_t);
-    case KF_PORT:
-    case KF_PORT_TEXT:   return sizeof(uint16_t);
-    case KF_INT_OR_NAME: return sizeof(struct kport_or_name);
-    case KF_BYTES:       return sizeof(struct str);
-    case KF_INT:         return sizeof(int32_t);
-    case KF_INT64:
-    case KF_DURATION:
-    case KF_TIME:        return sizeof(int64_t);
-    case KF_ADDR:        return sizeof(struct addr);
-    case KF_CIDR:        return sizeof(struct cidr);
-    case KF_MAP:         return sizeof(struct kmap);
-    case KF_STRUCT:      return f->type->size;
-    case KF_OPTION:      return sizeof(void *);
-    case KF_LIST:
-    case KF_ONE:
-    case KF_DICT:        return sizeof(struct klist);
-    }
-    return 0;
-}
-
 static enum rc decode_once(struct kdec *d, const struct ktype *t, const struct node *doc,
                            void **ret)
 {
     void *out = take(d, t->size, 8);
     MUST(out); /* the first piece of a fresh arena or of a block that is large enough */
-    clear_struct(t, out);
+    kclear_struct(t, out);
     *ret = out;
     return decode_struct(d, t, doc, out, false);
 }

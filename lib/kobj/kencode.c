@@ -74,6 +74,18 @@ static void encode_dict(const struct ktype *t, const struct klist *l, struct str
     strbuf_addc(out, '}');
 }
 
+static void encode_numbers(const struct klist *l, struct strbuf *out)
+{
+    const struct knumber *v = l->v;
+    bool some = false;
+    strbuf_addc(out, '{');
+    for (uint32_t i = 0; i < l->n; i++) {
+        member(out, v[i].key, &some);
+        strbuf_printf(out, "%d", v[i].value);
+    }
+    strbuf_addc(out, '}');
+}
+
 static void encode_net(const struct kfield *f, const void *p, struct strbuf *out)
 {
     char buf[ADDR_TEXT];
@@ -115,12 +127,13 @@ static void encode_value(const struct kfield *f, const void *p, struct strbuf *o
         strbuf_addc(out, '"');
         break;
     case KF_ADDR:
-    case KF_CIDR:   encode_net(f, p, out); break;
-    case KF_MAP:    encode_map(p, f->map, out); break;
-    case KF_STRUCT: encode_object(f->type, p, out); break;
-    case KF_OPTION: encode_object(f->type, *(const void *const *)p, out); break;
-    case KF_LIST:   encode_list(f->of, p, out); break;
-    case KF_DICT:   encode_dict(f->type, p, out); break;
+    case KF_CIDR:    encode_net(f, p, out); break;
+    case KF_MAP:     encode_map(p, f->map, out); break;
+    case KF_STRUCT:  encode_object(f->type, p, out); break;
+    case KF_OPTION:  encode_object(f->type, *(const void *const *)p, out); break;
+    case KF_LIST:    encode_list(f->of, p, out); break;
+    case KF_NUMBERS: encode_numbers(p, out); break;
+    case KF_DICT:    encode_dict(f->type, p, out); break;
     }
 }
 
@@ -144,6 +157,7 @@ static bool absent(const struct kfield *f, const void *p)
     case KF_TIME:        return *(const int64_t *)p == 0;
     case KF_MAP:
     case KF_LIST:
+    case KF_NUMBERS:
     case KF_DICT:        return ((const struct klist *)p)->n == 0;
     case KF_OPTION:      return *(const void *const *)p == NULL;
     case KF_ADDR:        return ((const struct addr *)p)->family == 0;

@@ -35,6 +35,18 @@ enum kobj_kind {
     KOBJ_GRPC_ROUTE,
     KOBJ_TLS_ROUTE,
     KOBJ_TCP_ROUTE,
+    KOBJ_SECRET,
+    KOBJ_CONFIG_MAP,
+    KOBJ_SERVICE_ENTRY,
+    KOBJ_WORKLOAD_ENTRY,
+    KOBJ_WORKLOAD_GROUP,
+    KOBJ_REQUEST_AUTHENTICATION,
+    KOBJ_ISTIO_GATEWAY, /* known, not enforced: kobj_is_known() */
+    KOBJ_SIDECAR,
+    KOBJ_ENVOY_FILTER,
+    KOBJ_PROXY_CONFIG,
+    KOBJ_WASM_PLUGIN,
+    KOBJ_TRAFFIC_EXTENSION,
     KOBJ_KINDS
 };
 #define KOBJ_BIT(kind) (UINT64_C(1) << (kind))
@@ -66,6 +78,11 @@ struct kmap { /* sorted by key, keys unique */
 struct kstrs {
     uint32_t n;
     const struct str *v;
+};
+
+struct knumber {
+    struct str key;
+    int32_t value;
 };
 
 /* p == NULL when absent. */

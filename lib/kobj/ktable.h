@@ -25,7 +25,8 @@ enum kform {            /* what the document has → what the struct has */
              KF_OPTION,   /* map → pointer to struct, NULL when absent */
              KF_LIST,     /* list → KLIST of the field's `of`, whose offset does not matter */
              KF_ONE, /* a single value, older spelling of a list → that list, if empty; never written */
-             KF_DICT, /* map of maps → KLIST of structs that begin with the key (struct str) */
+             KF_NUMBERS, /* map of whole numbers, low to high → KLIST(struct knumber), sorted */
+             KF_DICT,    /* map of maps → KLIST of structs that begin with the key (struct str) */
 };
 
 enum {
@@ -52,7 +53,7 @@ struct kfield {
     uint32_t max;             /* bytes of a string (0: KSTRING_MAX), items (0: KITEMS_MAX) */
     int32_t low, high, def;   /* KF_INT; high 0: INT32_MAX */
     const char *text;         /* KF_STRING: what an absent one is; NULL: empty */
-    kcheck_fn *check;         /* KF_STRING, KF_DURATION */
+    kcheck_fn *check;         /* KF_STRING, KF_DURATION; KF_NUMBERS: of the keys */
     const char *const *words; /* KF_ENUM, NULL-ended */
     const struct kmap_rule *map;
     const struct ktype *type; /* KF_STRUCT, KF_OPTION, KF_DICT */
@@ -99,8 +100,12 @@ extern const struct kkind kkinds[KOBJ_KINDS];
 extern const struct ktype knamespace_type, knode_type, kservice_account_type, kpod_type,
     kservice_type, kendpoint_slice_type, kauthz_type, kpeer_auth_type, kgateway_class_type,
     kgateway_type, klistener_set_type, kreference_grant_type, kbackend_tls_type, khttp_route_type,
-    kgrpc_route_type, kl4_route_type;
+    kgrpc_route_type, kl4_route_type, kservice_entry_type, kworkload_entry_type,
+    kworkload_group_type, krequest_auth_type, kknown_type, kistio_gateway_type, ksecret_type,
+    kconfig_map_type;
 /* Parts of kinds. */
+extern const struct ktype kselector_type; /* Istio's */
+extern const struct kfield ktarget_item;
 extern const struct ktype klabel_selector_type, kparent_ref_type, kbackend_only_type;
 extern const struct kfield kstatus_condition_item, kgateway_hostname_item, khttp_filter_item,
     kgrpc_filter_item;
@@ -120,6 +125,9 @@ extern const struct kmap_rule klabels_rule, kannotations_rule;
 
 /* Bytes of one element in memory. */
 size_t kfield_size(const struct kfield *f);
+/* Memory as it is for a document that says nothing: zeros, empty texts, defaults. */
+void kclear_struct(const struct ktype *t, void *out);
+void kclear(const struct kfield *f, void *out);
 
 /* doc → the type's struct, in one block of mem_alloc(); *ret_size its bytes. ret_msg: "path: reason". */
 NODISCARD enum rc kdecode(const struct ktype *t, const struct node *doc, void **ret,

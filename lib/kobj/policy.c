@@ -50,8 +50,7 @@ static const struct kfield port_item = {.form = KF_PORT_TEXT};
 
 static const struct kfield selector_fields[] = {
     {.name = "matchLabels", .form = KF_MAP, AT(kselector, labels), .map = &klabels_rule}, END};
-static const struct ktype selector_type = {.size = sizeof(struct kselector),
-                                           .fields = selector_fields};
+const struct ktype kselector_type = {.size = sizeof(struct kselector), .fields = selector_fields};
 
 static const struct kfield target_fields[] = {
     {.name = "group", .form = KF_STRING, AT(ktarget_ref, group), .max = 253},
@@ -84,7 +83,7 @@ static bool check_target(void *obj, struct kwhy *why)
 
 static const struct ktype target_type = {
     .size = sizeof(struct ktarget_ref), .fields = target_fields, .check = check_target};
-static const struct kfield target_item = {.form = KF_STRUCT, .type = &target_type};
+const struct kfield ktarget_item = {.form = KF_STRUCT, .type = &target_type};
 
 /* -- AuthorizationPolicy -- */
 
@@ -257,9 +256,9 @@ static const struct ktype provider_type = {.fields = provider_fields};
 
 static const char *const actions[] = {"ALLOW", "DENY", "AUDIT", "CUSTOM", NULL};
 static const struct kfield authz_spec_fields[] = {
-    {.name = "selector", .form = KF_OPTION, AT(kauthz, selector), .type = &selector_type},
-    {.name = "targetRef", .form = KF_ONE, AT(kauthz, target), .of = &target_item},
-    {.name = "targetRefs", .form = KF_LIST, AT(kauthz, targets), .max = 16, .of = &target_item},
+    {.name = "selector", .form = KF_OPTION, AT(kauthz, selector), .type = &kselector_type},
+    {.name = "targetRef", .form = KF_ONE, AT(kauthz, target), .of = &ktarget_item},
+    {.name = "targetRefs", .form = KF_LIST, AT(kauthz, targets), .max = 16, .of = &ktarget_item},
     {.name = "action", .form = KF_ENUM, AT(kauthz, action), .words = actions},
     {.name = "rules", .form = KF_LIST, AT(kauthz, rules), .max = 512, .of = &rule_item},
     {.name = "provider", .form = KF_STRUCT, .type = &provider_type},
@@ -325,7 +324,7 @@ static const struct kfield mtls_fields[] = {
     {.name = "mode", .form = KF_ENUM, AT(kpeer_auth, mode), .words = modes}, END};
 static const struct ktype mtls_type = {.fields = mtls_fields};
 static const struct kfield peer_auth_spec_fields[] = {
-    {.name = "selector", .form = KF_OPTION, AT(kpeer_auth, selector), .type = &selector_type},
+    {.name = "selector", .form = KF_OPTION, AT(kpeer_auth, selector), .type = &kselector_type},
     {.name = "mtls", .form = KF_STRUCT, .type = &mtls_type},
     {.name = "portLevelMtls",
      .form = KF_DICT,

@@ -57,7 +57,12 @@ MODULES = [
            {"metrics-server": "sigs.k8s.io/metrics-server/cmd/metrics-server"}),
 ]
 # Modules whose files tests read: CRDs, manifests.
-SOURCES = {"gateway-api": ("sigs.k8s.io/gateway-api", "1.6.3")}
+SOURCES = {"gateway-api": ("sigs.k8s.io/gateway-api", "1.6.3"),
+           "gateway-api-conformance": ("sigs.k8s.io/gateway-api/conformance", "1.6.3"),
+           "istio": ("istio.io/istio", "0.0.0-20260827124520-eed52ebb66ad"),
+           "istio-api": ("istio.io/api", "1.31.4"),
+           "kubernetes": ("k8s.io/kubernetes", "1.36.3"),
+           "kubernetes-api": ("k8s.io/api", "0.36.3")}
 
 
 def path(program):

@@ -197,7 +197,7 @@ START_TEST(everything_is_read)
     put("src/sub/d.yaml", NODE("d", "v1"));
     put("src/.hidden.yaml", NODE("no", "v1"));
     put("src/notes.txt", NODE("no", "v1"));
-    put("src/e.yaml", "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\n");
+    put("src/e.yaml", "apiVersion: v1\nkind: LimitRange\nmetadata: {name: s}\n");
     start();
     static const char *const want[] = {"+Node a1 ", "+Node a2 ", "+Namespace shop ",
                                        "+Pod default/p ", "+Node d "};
@@ -205,7 +205,7 @@ START_TEST(everything_is_read)
         ck_assert_msg(has(events, want[i]), "%s", events);
     ck_assert(!has(events, "no"));
     ck_assert_uint_eq(batches, 1);
-    ck_assert_str_eq(problems, "e.yaml:1: Secret s: this kind is not yet used\n");
+    ck_assert_str_eq(problems, "e.yaml:1: LimitRange s: this kind is not yet used\n");
 }
 END_TEST
 
@@ -231,8 +231,9 @@ END_TEST
 
 START_TEST(only_the_kinds_asked_for)
 {
-    put("src/a.yaml", NODE("a", "v1") SEP "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\n" SEP
-                                          "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\n");
+    put("src/a.yaml",
+        NODE("a", "v1") SEP "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\n" SEP
+                            "apiVersion: v1\nkind: LimitRange\nmetadata: {name: s}\n");
     start_with(1u << KOBJ_POD);
     ck_assert_str_eq(events, "+Pod default/p ");
     ck_assert_str_eq(problems, "");
