@@ -398,8 +398,11 @@ static void deliver(struct fetch *t)
     struct fetch_end end = {.rc = rc_of(t), .body = strbuf_str(&t->body), .error = text};
     curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
     curl_easy_getinfo(t->easy, CURLINFO_EFFECTIVE_URL, &url);
-    if (end.rc == RC_OK)
-        tell_head(t); /* of an answer without body */
+    if (end.rc == RC_OK &&
+        !t->head_told) { /* libcurl takes a head that breaks off for a whole one */
+        end.rc = RC_RESET;
+        t->code = CURLE_GOT_NOTHING;
+    }
     end.status = (int)status;
     if (end.rc == RC_LIMIT && t->body.truncated)
         snprintf(text, sizeof(text), "%.*s: the answer is larger than %zu bytes", origin_n(url),
