@@ -233,6 +233,22 @@ static enum rc decode_int(struct kdec *d, const struct kfield *f, const struct n
     return RC_OK;
 }
 
+static enum rc decode_decimal(struct kdec *d, const struct kfield *f, const struct node *n,
+                              int64_t *ret)
+{
+    char text[41];
+    double high = f->high ? f->high : INT32_MAX;
+    if (n->kind != NODE_NUMBER)
+        return wrong_kind(d, n, "a number");
+    snprintf(text, sizeof(text), "%.*s", STR_ARG(excerpt(n->text)));
+    double v = strtod(text, NULL);
+    if (n->text.n >= sizeof(text) || !(v >= f->low && v <= high))
+        return fail(d, n, "\"%.*s\" is not a number from %d to %.0f", STR_ARG(excerpt(n->text)),
+                    f->low, high);
+    *ret = (int64_t)(v * 1e6 + 0.5);
+    return RC_OK;
+}
+
 static enum rc decode_duration(struct kdec *d, const struct kfield *f, const struct node *n,
                                int64_t *ret)
 {
@@ -441,6 +457,7 @@ static enum rc decode_value(struct kdec *d, const struct kfield *f, const struct
     case KF_INT_OR_NAME: return decode_int_or_name(d, n, out);
     case KF_INT64:       return decode_int64(d, n, out);
     case KF_INT:         return decode_int(d, f, n, out);
+    case KF_DECIMAL:     return decode_decimal(d, f, n, out);
     case KF_DURATION:    return decode_duration(d, f, n, out);
     case KF_TIME:        return decode_time(d, n, out);
     case KF_ADDR:

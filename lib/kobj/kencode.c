@@ -117,8 +117,12 @@ static void encode_value(const struct kfield *f, const void *p, struct strbuf *o
         else
             quoted(out, target->name);
         break;
-    case KF_BYTES:    quoted_base64(out, *(const struct str *)p); break;
-    case KF_INT:      strbuf_printf(out, "%d", *(const int32_t *)p); break;
+    case KF_BYTES: quoted_base64(out, *(const struct str *)p); break;
+    case KF_INT:   strbuf_printf(out, "%d", *(const int32_t *)p); break;
+    case KF_DECIMAL:
+        strbuf_printf(out, "%lld.%06lld", (long long)(*(const int64_t *)p / 1000000),
+                      (long long)(*(const int64_t *)p % 1000000));
+        break;
     case KF_DURATION: strbuf_printf(out, "\"%lldms\"", (long long)*(const int64_t *)p); break;
     case KF_INT64:    strbuf_addu(out, (uint64_t) * (const int64_t *)p); break;
     case KF_TIME:
@@ -146,6 +150,7 @@ static bool absent(const struct kfield *f, const void *p)
     case KF_STRING:
     case KF_BYTES:       return str_eqz(*(const struct str *)p, f->text ? f->text : "");
     case KF_INT:         return *(const int32_t *)p == f->def;
+    case KF_DECIMAL:
     case KF_DURATION:    return *(const int64_t *)p < 0;
     case KF_FOUND:
     case KF_BOOL:        return !*(const bool *)p;

@@ -20,6 +20,7 @@ size_t kfield_size(const struct kfield *f)
     case KF_BYTES:       return sizeof(struct str);
     case KF_INT:         return sizeof(int32_t);
     case KF_INT64:
+    case KF_DECIMAL:
     case KF_DURATION:
     case KF_TIME:        return sizeof(int64_t);
     case KF_ADDR:        return sizeof(struct addr);
@@ -45,6 +46,7 @@ static void set_absent(const struct ktype *t, char *out)
         case KF_BYTES:       *(struct str *)at = str_of(f->text); break;
         case KF_INT_OR_NAME: ((struct kport_or_name *)at)->name = STR(""); break;
         case KF_INT:         *(int32_t *)at = f->def; break;
+        case KF_DECIMAL:
         case KF_DURATION:    *(int64_t *)at = -1; break;
         case KF_STRUCT:      set_absent(f->type, at); break;
         default:             break;

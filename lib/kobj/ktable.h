@@ -15,6 +15,7 @@ enum kform {            /* what the document has → what the struct has */
              KF_INT_OR_NAME, /* number or string → struct kport_or_name */
              KF_INT64,       /* whole number, not negative → int64_t; 0 is absent */
              KF_INT,         /* whole number, low to high → int32_t; absent: def */
+             KF_DECIMAL,     /* number, low to high → int64_t, millionths; absent: -1 */
              KF_DURATION, /* string, Go's form ("1m30s") → int64_t, ms, rounded up; absent: -1 */
              KF_BYTES,    /* string, base64 → struct str, which may hold any byte */
              KF_TIME,     /* RFC 3339 → int64_t, seconds since 1970 */
@@ -51,7 +52,7 @@ struct kfield {
     uint8_t form, flags;
     uint16_t offset;
     uint32_t max;             /* bytes of a string (0: KSTRING_MAX), items (0: KITEMS_MAX) */
-    int32_t low, high, def;   /* KF_INT; high 0: INT32_MAX */
+    int32_t low, high, def;   /* KF_INT, KF_DECIMAL (no def); high 0: INT32_MAX */
     const char *text;         /* KF_STRING: what an absent one is; NULL: empty */
     kcheck_fn *check;         /* KF_STRING, KF_DURATION; KF_NUMBERS: of the keys */
     const char *const *words; /* KF_ENUM, NULL-ended */
@@ -101,8 +102,8 @@ extern const struct ktype knamespace_type, knode_type, kservice_account_type, kp
     kservice_type, kendpoint_slice_type, kauthz_type, kpeer_auth_type, kgateway_class_type,
     kgateway_type, klistener_set_type, kreference_grant_type, kbackend_tls_type, khttp_route_type,
     kgrpc_route_type, kl4_route_type, kservice_entry_type, kworkload_entry_type,
-    kworkload_group_type, krequest_auth_type, kknown_type, kistio_gateway_type, ksecret_type,
-    kconfig_map_type;
+    kworkload_group_type, krequest_auth_type, kknown_type, kistio_gateway_type,
+    kvirtual_service_type, kdestination_rule_type, ktelemetry_type, ksecret_type, kconfig_map_type;
 /* Parts of kinds. */
 extern const struct ktype kselector_type; /* Istio's */
 extern const struct kfield ktarget_item;

@@ -1,7 +1,10 @@
 /* Istio's kinds beside the two policies: what is read, what is refused, what survives the way through JSON. */
+#include "lib/kobj/destination_rule.h"
 #include "lib/kobj/entry.h"
 #include "lib/kobj/known.h"
 #include "lib/kobj/request_auth.h"
+#include "lib/kobj/telemetry.h"
+#include "lib/kobj/virtual_service.h"
 #include "tests/helper/check.h"
 #include "tests/helper/kobj.h"
 
@@ -173,5 +176,172 @@ START_TEST(bytes_of_a_secret)
 }
 END_TEST
 
-TEST_MAIN("istio_kinds", a_service_entry, service_entries_that_are_refused, workloads,
-          a_request_authentication, what_is_known_only, bytes_of_a_secret)
+START_TEST(a_virtual_service)
+{
+    struct kobj *o AUTO(kobj_unref) = kobj_of(NETWORKING(
+        "VirtualService") "spec:\n"
+                          "  hosts: [a, b.example]\n  gateways: [mesh]\n  exportTo: ['.']\n"
+                          "  http:\n"
+                          "  - name: one\n"
+                          "    match: [{uri: {prefix: /a}, headers: {x-a: {exact: ''}, x-b: "
+                          "{regex: c}}, port: 80, ignoreUriCase: true,\n"
+                          "      sourceLabels: {app: c}, queryParams: {q: {}}, withoutHeaders: {d: "
+                          "{}}}]\n"
+                          "    route:\n"
+                          "    - {destination: {host: a, subset: v1, port: {number: 8080}}, "
+                          "weight: 90, headers: {request: {set: {x: 'y'}}}}\n"
+                          "    - {destination: {host: a, subset: v2}, weight: 10}\n"
+                          "    timeout: 0s\n"
+                          "    retries: {attempts: 3, perTryTimeout: 2s, retryOn: '5xx,503', "
+                          "retryIgnorePreviousHosts: false}\n"
+                          "    fault: {delay: {percentage: {value: 0.1}, fixedDelay: 5s}, abort: "
+                          "{httpStatus: 503, percentage: {value: 100}}}\n"
+                          "    mirror: {host: m}\n    mirrorPercentage: {value: 0}\n"
+                          "    corsPolicy: {allowOrigins: [{exact: 'https://a'}], maxAge: 24h, "
+                          "allowCredentials: false}\n"
+                          "    headers: {response: {remove: [server]}}\n"
+                          "    rewrite: {uriRegexRewrite: {match: ^/a(.*), rewrite: '\\1'}}\n"
+                          "  - {redirect: {uri: /x, redirectCode: 308, derivePort: "
+                          "FROM_REQUEST_PORT}}\n"
+                          "  - {directResponse: {status: 503, body: {bytes: AAE=}}}\n"
+                          "  - {delegate: {name: d, namespace: e}}\n"
+                          "  tls: [{match: [{sniHosts: [a], port: 443}], route: [{destination: "
+                          "{host: a}}]}]\n"
+                          "  tcp: [{match: [{destinationSubnets: [10.0.0.0/8], sourceSubnet: "
+                          "10.1.0.0/16}], route: [{destination: {host: t}}]}]\n");
+    const struct kvirtual_service *v = kobj_virtual_service(o);
+    const struct kvs_http *h = &v->http.v[0];
+    ck_assert_str_eq(h->matches.v[0].uri->prefix.p, "/a");
+    ck_assert_str_eq(h->matches.v[0].headers.v[1].key.p, "x-b");
+    ck_assert_str_eq(h->matches.v[0].headers.v[1].match.regex.p, "c");
+    ck_assert_uint_eq(h->routes.v[0].destination.port, 8080);
+    ck_assert_int_eq(h->timeout_ms, 0);
+    ck_assert_int_eq(h->retries->per_try_ms, 2000);
+    ck_assert_int_eq(h->retries->ignore_previous, KTRI_FALSE);
+    ck_assert_int_eq(h->delay->percent, 100000);
+    ck_assert_int_eq(h->abort->percent, 100000000);
+    ck_assert_int_eq(h->mirror_percent, 0);
+    ck_assert_int_eq(h->mirror_percent_old, -1);
+    ck_assert_int_eq(v->http.v[1].timeout_ms, -1);
+    ck_assert_int_eq(v->http.v[1].redirect->code, 308);
+    ck_assert_uint_eq(v->http.v[2].direct->bytes.n, 2);
+    ck_assert_str_eq(v->http.v[3].delegate.p, "d");
+    ck_assert_str_eq(v->tcp.v[0].matches.v[0].source_subnet.p, "10.1.0.0/16");
+    round_trip(o);
+    static const struct refusal bad[] = {
+        {"{hosts: [a], http: [{}]}",
+         "http[0]: must have route, redirect, directResponse or delegate"},
+        {"{hosts: [a], http: [{redirect: {}, directResponse: {status: 200}}]}",
+         "http[0]: must have one of route, redirect and directResponse"},
+        {"{hosts: [a], http: [{delegate: {name: d}, match: [{uri: {exact: a, prefix: b}}]}]}",
+         "http[0].match[0].uri: must have one of exact, prefix and regex"},
+        {"{hosts: [a], http: [{delegate: {name: d}, fault: {delay: {percentage: {value: "
+         "100.5}}}}]}",
+         "http[0].fault.delay.percentage.value: \"100.5\" is not a number from 0 to 100"},
+        {"{hosts: [a], http: [{delegate: {name: d}, timeout: soon}]}",
+         "http[0].timeout: \"soon\" is not a duration like 1m30s"},
+        {"{hosts: [a], tls: [{route: []}]}", "tls[0].match: is required"},
+        {"{hosts: [a], http: [{delegate: {name: d}, websocketUpgrade: true}]}",
+         "http[0].websocketUpgrade: unknown field"},
+    };
+    refused(NETWORKING("VirtualService"), bad, ARRAY_LEN(bad));
+}
+END_TEST
+
+START_TEST(a_destination_rule)
+{
+    struct kobj *o AUTO(kobj_unref) = kobj_of(NETWORKING(
+        "DestinationRule") "spec:\n"
+                           "  host: a.example\n"
+                           "  trafficPolicy:\n"
+                           "    loadBalancer: {consistentHash: {httpCookie: {name: c, ttl: 0s}, "
+                           "maglev: {tableSize: 7}},\n"
+                           "      localityLbSetting: {enabled: false, distribute: [{from: a/*, to: "
+                           "{b/*: 80, a/*: 20}}]},\n"
+                           "      warmup: {duration: 10s, aggression: 1.5}}\n"
+                           "    connectionPool: {tcp: {maxConnections: 5, connectTimeout: 30ms, "
+                           "tcpKeepalive: {time: 7200s}},\n"
+                           "      http: {http2MaxRequests: 9, h2UpgradePolicy: UPGRADE, "
+                           "http2KeepAlive: {interval: 5s}}}\n"
+                           "    outlierDetection: {consecutive5xxErrors: 0, baseEjectionTime: 3m, "
+                           "maxEjectionPercent: 100}\n"
+                           "    tls: {mode: SIMPLE, sni: s, subjectAltNames: [x]}\n"
+                           "    portLevelSettings: [{port: {number: 80}, loadBalancer: {simple: "
+                           "ROUND_ROBIN}}]\n"
+                           "    retryBudget: {percent: 12.5}\n    proxyProtocol: {version: V2}\n"
+                           "    tunnel: {protocol: CONNECT, targetHost: t, targetPort: 1}\n"
+                           "  subsets: [{name: v1, labels: {version: v1}, trafficPolicy: "
+                           "{loadBalancer: {simple: RANDOM}}}]\n"
+                           "  workloadSelector: {matchLabels: {a: b}}\n");
+    const struct kdestination_rule *d = kobj_destination_rule(o);
+    ck_assert_int_eq(d->policy->part.lb->hash->cookie->ttl_ms, 0);
+    ck_assert_int_eq(d->policy->part.lb->hash->ring_min, -1);
+    ck_assert_int_eq(d->policy->part.lb->locality->enabled, KTRI_FALSE);
+    ck_assert_int_eq(d->policy->part.lb->locality->distribute.v[0].to.v[0].value, 20);
+    ck_assert_int_eq(d->policy->part.lb->warmup->aggression, 1500000);
+    ck_assert_int_eq(d->policy->part.pool->keepalive->probes, -1);
+    ck_assert_int_eq(d->policy->part.outlier->consecutive_5xx, 0);
+    ck_assert_int_eq(d->policy->part.outlier->gateway_errors, -1);
+    ck_assert_uint_eq(d->policy->ports.v[0].port, 80);
+    ck_assert_int_eq(d->policy->retry_budget->percent, 12500000);
+    ck_assert_int_eq(d->subsets.v[0].policy->part.lb->simple, KLB_RANDOM);
+    round_trip(o);
+    static const struct refusal bad[] = {
+        {"{}", "host: is required"},
+        {"{host: a, trafficPolicy: {loadBalancer: {simple: RANDOM, consistentHash: {useSourceIp: "
+         "true}}}}",
+         "trafficPolicy.loadBalancer.simple: must not be set beside consistentHash"},
+        {"{host: a, trafficPolicy: {tls: {mode: MUTUAL}}}",
+         "trafficPolicy.tls: must have clientCertificate and privateKey, or credentialName, with "
+         "MUTUAL"},
+        {"{host: a, trafficPolicy: {outlierDetection: {maxEjectionPercent: 101}}}",
+         "trafficPolicy.outlierDetection.maxEjectionPercent: \"101\" is not a whole number from 0 "
+         "to 100"},
+        {"{host: a, subset: []}", "subset: unknown field, did you mean subsets?"},
+    };
+    refused(NETWORKING("DestinationRule"), bad, ARRAY_LEN(bad));
+}
+END_TEST
+
+#define TELEMETRY \
+    "apiVersion: telemetry.istio.io/v1\nkind: Telemetry\nmetadata: {name: x, namespace: shop}\n"
+
+START_TEST(a_telemetry)
+{
+    struct kobj *o AUTO(kobj_unref) =
+        kobj_of(TELEMETRY "spec:\n"
+                          "  targetRefs: [{kind: Service, name: s}]\n"
+                          "  accessLogging: [{match: {mode: SERVER}, providers: [{name: otel}], "
+                          "disabled: false, filter: {expression: e}}]\n"
+                          "  metrics: [{providers: [{name: prometheus}], reportingInterval: 5s, "
+                          "overrides: [{match: {metric: REQUEST_COUNT,\n"
+                          "    mode: CLIENT}, tagOverrides: {a: {operation: REMOVE}, b: {value: "
+                          "c}}}, {disabled: true}]}]\n"
+                          "  tracing: [{randomSamplingPercentage: 0.05, customTags: {t: {literal: "
+                          "{value: l}}, u: {header: {name: h,\n"
+                          "    defaultValue: d}}}, disableSpanReporting: true}]\n");
+    const struct ktelemetry *t = kobj_telemetry(o);
+    ck_assert_int_eq(t->logging.v[0].mode, KTELEMETRY_SERVER);
+    ck_assert_str_eq(t->logging.v[0].providers.v[0].p, "otel");
+    ck_assert_int_eq(t->logging.v[0].disabled, KTRI_FALSE);
+    ck_assert(t->metrics.v[0].overrides.v[0].tags.v[0].remove);
+    ck_assert_str_eq(t->metrics.v[0].overrides.v[1].metric.p, "ALL_METRICS");
+    ck_assert_int_eq(t->tracing.v[0].sampling, 50000);
+    ck_assert_str_eq(t->tracing.v[0].tags.v[1].header_default.p, "d");
+    round_trip(o);
+    static const struct refusal bad[] = {
+        {"{metrics: [{overrides: [{match: {metric: ALL}}]}]}",
+         "metrics[0].overrides[0].match.metric: \"ALL\" is no metric"},
+        {"{tracing: [{customTags: {a: {}}}]}",
+         "tracing[0].customTags.a: must have one of literal, environment, header and formatter"},
+        {"{tracing: [{randomSamplingPercentage: 101}]}",
+         "tracing[0].randomSamplingPercentage: \"101\" is not a number from 0 to 100"},
+        {"{accessLog: []}", "accessLog: unknown field, did you mean accessLogging?"},
+    };
+    refused(TELEMETRY, bad, ARRAY_LEN(bad));
+}
+END_TEST
+
+TEST_MAIN("istio_kinds", a_virtual_service, a_destination_rule, a_telemetry, a_service_entry,
+          service_entries_that_are_refused, workloads, a_request_authentication, what_is_known_only,
+          bytes_of_a_secret)

@@ -262,8 +262,8 @@ START_TEST(documents_that_say_not_what_they_are)
          RC_UNSUPPORTED, 1, "UDPRoute shop/r: this kind is not yet used"},
         {"apiVersion: serving.knative.dev/v1\nkind: Service\nmetadata: {name: r}\n", RC_UNSUPPORTED,
          1, "Service r: this kind is not yet used"},
-        {"apiVersion: telemetry.istio.io/v1\nkind: Telemetry\nmetadata: {name: r}\n",
-         RC_UNSUPPORTED, 1, "Telemetry r: this kind is not yet used"},
+        {"apiVersion: install.istio.io/v1\nkind: IstioOperator\nmetadata: {name: r}\n",
+         RC_UNSUPPORTED, 1, "IstioOperator r: this kind is not yet used"},
     };
     for (size_t i = 0; i < ARRAY_LEN(bad); i++)
         refuse(&bad[i], bad[i].yaml);
