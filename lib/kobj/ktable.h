@@ -106,6 +106,7 @@ extern const struct ktype knamespace_type, knode_type, kservice_account_type, kp
     kvirtual_service_type, kdestination_rule_type, ktelemetry_type, ksecret_type, kconfig_map_type;
 /* Parts of kinds. */
 extern const struct ktype kselector_type; /* Istio's */
+extern const struct ktype kvs_retries_type;
 extern const struct kfield ktarget_item;
 extern const struct ktype klabel_selector_type, kparent_ref_type, kbackend_only_type;
 extern const struct kfield kstatus_condition_item, kgateway_hostname_item, khttp_filter_item,

@@ -171,8 +171,8 @@ static const struct kfield retries_fields[] = {
     {.name = "retryRemoteLocalities", .form = KF_TRI, AT(kvs_retries, remote_localities)},
     {.name = "retryIgnorePreviousHosts", .form = KF_TRI, AT(kvs_retries, ignore_previous)},
     END};
-static const struct ktype retries_type = {.size = sizeof(struct kvs_retries),
-                                          .fields = retries_fields};
+const struct ktype kvs_retries_type = {.size = sizeof(struct kvs_retries),
+                                       .fields = retries_fields};
 
 #define PERCENT_OF(what, T, m)                                              \
     static const struct kfield what##_fields[] = {                          \
@@ -240,7 +240,7 @@ static const struct kfield http_fields[] = {STRING("name", kvs_http, name),
                                             INLINE("delegate", delegate_type),
                                             OPTION("rewrite", kvs_http, rewrite, rewrite_type),
                                             DURATION("timeout", kvs_http, timeout_ms),
-                                            OPTION("retries", kvs_http, retries, retries_type),
+                                            OPTION("retries", kvs_http, retries, kvs_retries_type),
                                             INLINE("fault", fault_type),
                                             OPTION("mirror", kvs_http, mirror, destination_type),
                                             LIST("mirrors", kvs_http, mirrors, mirror_item),
