@@ -126,6 +126,8 @@ static bool keep_sidecar(const struct node *item)
 static const struct kfield pod_spec_fields[] = {
     {.name = "nodeName", .form = KF_STRING, AT(kpod, node_name), .max = 253},
     {.name = "serviceAccountName", .form = KF_STRING, AT(kpod, service_account), .max = 253},
+    {.name = "hostname", .form = KF_STRING, AT(kpod, hostname), .max = 63},
+    {.name = "subdomain", .form = KF_STRING, AT(kpod, subdomain), .max = 63},
     {.name = "hostNetwork", .form = KF_BOOL, AT(kpod, host_network)},
     {.name = "containers",
      .form = KF_LIST,
@@ -256,6 +258,7 @@ static const struct kfield service_spec_fields[] = {
      .keep = not_blank},
     {.name = "ports", .form = KF_LIST, AT(kservice, ports), .of = &service_port_item},
     {.name = "selector", .form = KF_MAP, AT(kservice, selector), .map = &klabels_rule},
+    {.name = "externalName", .form = KF_STRING, AT(kservice, external_name), .max = 253},
     {.name = "trafficDistribution", .form = KF_STRING, AT(kservice, traffic_distribution)},
     {.name = "ipFamilies",
      .form = KF_LIST,
@@ -264,8 +267,25 @@ static const struct kfield service_spec_fields[] = {
      .of = &string_item},
     END};
 static const struct ktype service_spec_type = {.fields = service_spec_fields};
+static const struct kfield lb_ingress_fields[] = {
+    {.name = "ip", .form = KF_STRING, AT(klb_ingress, ip), .max = 64},
+    {.name = "hostname", .form = KF_STRING, AT(klb_ingress, hostname), .max = 253},
+    END};
+static const struct ktype lb_ingress_type = {.size = sizeof(struct klb_ingress),
+                                             .fields = lb_ingress_fields};
+static const struct kfield lb_ingress_item = {.form = KF_STRUCT, .type = &lb_ingress_type};
+static const struct kfield lb_status_fields[] = {
+    {.name = "ingress", .form = KF_LIST, AT(kservice, ingress), .max = 64, .of = &lb_ingress_item},
+    END};
+static const struct ktype lb_status_type = {.fields = lb_status_fields};
+static const struct kfield service_status_fields[] = {
+    {.name = "loadBalancer", .form = KF_STRUCT, .type = &lb_status_type}, END};
+static const struct ktype service_status_type = {.fields = service_status_fields};
 static const struct kfield service_fields[] = {
-    KMETA_FIELD, {.name = "spec", .form = KF_STRUCT, .type = &service_spec_type}, END};
+    KMETA_FIELD,
+    {.name = "spec", .form = KF_STRUCT, .type = &service_spec_type},
+    {.name = "status", .form = KF_STRUCT, .type = &service_status_type},
+    END};
 const struct ktype kservice_type = {.size = sizeof(struct kservice), .fields = service_fields};
 
 /* -- EndpointSlice -- */

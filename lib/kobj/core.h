@@ -74,7 +74,8 @@ struct kcondition {
 struct kpod {
     struct kobj obj;
     struct str node_name;
-    struct str service_account; /* "default" when absent */
+    struct str service_account;     /* "default" when absent */
+    struct str hostname, subdomain; /* names in DNS below a headless Service; empty: none */
     bool host_network;
     uint8_t phase; /* enum kpod_phase */
     KLIST(struct kcontainer) containers;
@@ -104,6 +105,10 @@ struct kservice_port {
     struct kport_or_name target; /* absent: port */
 };
 
+struct klb_ingress {
+    struct str ip, hostname; /* one of them */
+};
+
 struct kservice {
     struct kobj obj;
     uint8_t type;                    /* enum kservice_type */
@@ -112,6 +117,8 @@ struct kservice {
     KLIST(struct addr) cluster_ips; /* clusterIPs, else clusterIP; none when headless */
     KLIST(struct kservice_port) ports;
     struct kmap selector;
+    struct str external_name;          /* of type ExternalName */
+    KLIST(struct klb_ingress) ingress; /* status.loadBalancer */
     struct str traffic_distribution;
     struct kstrs ip_families; /* IPv4, IPv6 */
 };

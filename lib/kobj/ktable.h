@@ -102,8 +102,10 @@ extern const struct ktype knamespace_type, knode_type, kservice_account_type, kp
     kservice_type, kendpoint_slice_type, kauthz_type, kpeer_auth_type, kgateway_class_type,
     kgateway_type, klistener_set_type, kreference_grant_type, kbackend_tls_type, khttp_route_type,
     kgrpc_route_type, kl4_route_type, kservice_entry_type, kworkload_entry_type,
-    kworkload_group_type, krequest_auth_type, kknown_type, kistio_gateway_type,
-    kvirtual_service_type, kdestination_rule_type, ktelemetry_type, ksecret_type, kconfig_map_type;
+    kworkload_group_type, krequest_auth_type, kknown_type, kistio_gateway_type, kdeployment_type,
+    kdaemon_set_type, kautoscaler_type, kdisruption_budget_type, knetwork_policy_type,
+    kwebhooks_type, kvirtual_service_type, kdestination_rule_type, ktelemetry_type, ksecret_type,
+    kconfig_map_type;
 /* Parts of kinds. */
 extern const struct ktype kselector_type; /* Istio's */
 extern const struct ktype kvs_retries_type;
