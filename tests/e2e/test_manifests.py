@@ -120,3 +120,48 @@ def test_objects_of_a_real_server(api, tmp_path):
     verdicts = read([listed, yaml])
     assert {v.verdict for v in verdicts} == {"ok"}, verdicts
     assert {"Namespace", "Service", "ConfigMap"} <= {v.kind for v in verdicts}
+
+
+def test_objects_of_a_real_cluster(cluster, tmp_path):
+    """Everything that kubelet, scheduler and controllers have written into objects that run."""
+    template = {"metadata": {"labels": {"app": "kobj"}}, "spec": {
+        "terminationGracePeriodSeconds": 0, "hostname": "h", "subdomain": "s",
+        "containers": [{"name": "main", "image": "docker.io/local/tools:1", "imagePullPolicy": "Never",
+                        "ports": [{"name": "http", "containerPort": 80}]}]}}
+    selector = {"matchLabels": {"app": "kobj"}}
+    meta = {"name": "kobj", "namespace": "default"}
+    cluster.apply(
+        {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta,
+         "spec": {"replicas": 1, "selector": selector, "template": template}},
+        {"apiVersion": "v1", "kind": "Service", "metadata": meta,
+         "spec": {"selector": {"app": "kobj"}, "ports": [{"port": 80, "targetPort": "http"}]}},
+        {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": meta,
+         "spec": {"minAvailable": 1, "selector": selector}},
+        {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": meta, "spec": {
+            "maxReplicas": 1, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "kobj"}}},
+        {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": meta, "spec": {
+            "podSelector": selector, "ingress": [{"from": [{"namespaceSelector": {}}], "ports": [{"port": "http"}]}]}})
+    cluster.kubectl("wait", "--for=condition=Available", "--timeout=60s", "deployment/kobj", timeout=70)
+    kinds = {"Namespace", "Node", "Pod", "Service", "EndpointSlice", "ServiceAccount", "ConfigMap", "Deployment",
+             "HorizontalPodAutoscaler", "PodDisruptionBudget", "NetworkPolicy"}
+    listed = tmp_path / "all.json"
+    listed.write_text(cluster.kubectl("get", ",".join(k.lower() for k in kinds), "-A", "-o", "json"))
+    verdicts = read([listed])
+    assert {v.verdict for v in verdicts} == {"ok"} and {v.kind for v in verdicts} == kinds, verdicts
+    pods = [int(v.text.split()[2]) for v in of(verdicts, "ok") if v.kind == "Pod"]
+    assert max(pods) < 1024, f"a pod takes {max(pods)} bytes"
+    cluster.kubectl("delete", "deployment,service,pdb,hpa,networkpolicy", "kobj")
+
+
+def test_routes_as_a_server_gives_them_back(api, tmp_path):
+    """With the defaults that it fills in."""
+    api.gateway_api("experimental")
+    root, files = manifests("gateway-api", "examples/standard")
+    api.kubectl("create", "namespace", "gateway-api-example-ns1", check=False)
+    for file in files:
+        api.kubectl("apply", "--server-side", "-f", root / file, check=False)  # some name namespaces that are not there
+    kinds = ["gatewayclasses", "gateways", "httproutes", "grpcroutes", "referencegrants", "backendtlspolicies"]
+    listed = tmp_path / "all.json"
+    listed.write_text(api.kubectl("get", ",".join(f"{k}.gateway.networking.k8s.io" for k in kinds), "-A", "-o", "json"))
+    verdicts = read([listed])
+    assert len(verdicts) > 30 and {v.verdict for v in verdicts} == {"ok"}, of(verdicts, "refused")
