@@ -60,5 +60,6 @@ def test_a_policy_of_ours_is_enforced_by_theirs(mixed):
             except OSError:
                 return True
         wait_until(refused, "the intruder is refused")
+        assert refused()  # the first may have been let in before the policy came, and ended by it
         assert apps.ask(m.ours, (m.theirs.ip, 8080))
     m.ztunnels["node-2"].wait_log("shop/deny")
